@@ -1,0 +1,135 @@
+//! What a command is to the engine. The derive implements it; nobody else does.
+
+use std::any::TypeId;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::callback::{Callback, CallbackKind};
+use crate::erased::Erased;
+use crate::execute::Execute;
+use crate::lock::{Lock, LockScope};
+use crate::storable::{NotStorable, storable};
+
+/// A command: a struct with `#[derive(Command)]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a command",
+    label = "not a command",
+    note = "put `#[derive(Command)]` on `{Self}`"
+)]
+pub trait Command: Execute + Stored {
+    /// Its callback.
+    type Callback: Callback;
+
+    /// What is registered of it.
+    const DESCRIPTOR: &'static Descriptor;
+
+    /// The locks that its fields declare.
+    fn locks(&self) -> Vec<Lock>;
+
+    /// Catches an `impl Command` written by hand, which nothing would register.
+    #[doc(hidden)]
+    fn only_the_derive_implements_command(proof: crate::private::Derived);
+}
+
+/// What can be stored: anything with `Serialize` and `Deserialize`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored",
+    label = "must survive a restart",
+    note = "put `#[derive(Serialize, Deserialize)]` on `{Self}`"
+)]
+pub trait Stored: Sized {
+    /// As JSON.
+    ///
+    /// # Errors
+    /// When no store would take it.
+    fn encode(&self) -> Result<Arc<str>, NotStorable>;
+
+    /// From JSON.
+    ///
+    /// # Errors
+    /// When the text is not what the type reads.
+    fn decode(json: &str) -> serde_json::Result<Self>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> Stored for T {
+    fn encode(&self) -> Result<Arc<str>, NotStorable> {
+        let json = serde_json::to_string(self).map_err(|e| NotStorable::Encode(e.to_string()))?;
+        storable(&json)?;
+        Ok(json.into())
+    }
+
+    fn decode(json: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(json)
+    }
+}
+
+/// Says that a command may reach the resource `T`: `needs(T)` in its `#[command(…)]`.
+#[diagnostic::on_unimplemented(
+    message = "the command `{Self}` does not say that it needs `{T}`",
+    label = "`{T}` is not in its `needs(…)`",
+    note = "add `needs({T})` to the `#[command(…)]` of `{Self}`"
+)]
+pub trait Needs<T> {}
+
+/// What is registered of a command.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Descriptor {
+    /// What the engine's decisions depend on.
+    pub spec: Spec,
+    /// Path of the type in Rust, for messages.
+    pub rust_path: &'static str,
+    /// Source file of the derive, for messages.
+    pub file: &'static str,
+    /// Line of the derive, for messages.
+    pub line: u32,
+    /// The resources that it reaches.
+    pub needs: &'static [Need],
+    pub(crate) decode: fn(&str) -> serde_json::Result<Box<dyn Erased>>,
+}
+
+impl Descriptor {
+    /// Used by generated code.
+    #[doc(hidden)]
+    pub const fn of<C: Command + crate::erased::DynCommand>(
+        spec: Spec,
+        rust_path: &'static str,
+        file: &'static str,
+        line: u32,
+        needs: &'static [Need],
+    ) -> Self {
+        let decode =
+            |json: &str| C::decode(json).map(|command| Box::new(command) as Box<dyn Erased>);
+        Self { spec, rust_path, file, line, needs, decode }
+    }
+}
+
+/// What the engine's decisions depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// The stored name: snake_case of the struct, unless `name` says otherwise.
+    pub name: &'static str,
+    /// Its callback.
+    pub callback: CallbackKind,
+    /// True when an interrupted `execute` may run again.
+    pub idempotent: bool,
+    /// How long it keeps its locks.
+    pub scope: LockScope,
+}
+
+/// A resource that a command reaches.
+#[derive(Debug)]
+pub struct Need {
+    pub(crate) type_id: fn() -> TypeId,
+    pub(crate) type_name: fn() -> &'static str,
+}
+
+impl Need {
+    /// The need of a `T`.
+    pub const fn of<T: 'static>() -> Self {
+        Self { type_id: TypeId::of::<T>, type_name: std::any::type_name::<T> }
+    }
+}

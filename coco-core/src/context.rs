@@ -1,0 +1,197 @@
+//! What a method may ask of the engine: which context has what is checked by the compiler.
+//!
+//! [`Context`] is given to `execute`. What it offers depends on the command's callback: a leaf
+//! reaches resources, a flow awaits children. [`LeafContext`] is given to code that runs once and
+//! touches the outside: `validate`, end hooks, and the closure of a [`Context::once`].
+
+mod flow;
+pub(crate) mod requests;
+mod wake;
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use self::requests::Requests;
+pub(crate) use self::wake::inside_engine_wake;
+use crate::callback::RunsOnce;
+use crate::command::{Command, Needs};
+use crate::id::CommandId;
+
+/// The context of `execute`.
+pub struct Context<C> {
+    scope: Scope,
+    command: PhantomData<fn() -> C>,
+}
+
+/// The context of code that runs once and touches the outside.
+pub struct LeafContext<C> {
+    scope: Scope,
+    command: PhantomData<fn() -> C>,
+}
+
+/// What every context of one run of a command shares.
+#[derive(Clone)]
+pub struct Scope(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) id: CommandId,
+    pub(crate) attempt: u32,
+    pub(crate) parent: Option<Parent>,
+    pub(crate) resources: Arc<Resources>,
+    pub(crate) requests: Requests,
+    pub(crate) is_default_hook: AtomicBool,
+}
+
+/// The command that asked for this one.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Parent {
+    pub(crate) name: &'static str,
+    pub(crate) parameters: Arc<str>,
+}
+
+impl Scope {
+    pub(crate) fn new(
+        id: CommandId,
+        attempt: u32,
+        parent: Option<Parent>,
+        resources: Arc<Resources>,
+        requests: Requests,
+    ) -> Self {
+        let is_default_hook = AtomicBool::new(false);
+        Self(Arc::new(Inner { id, attempt, parent, resources, requests, is_default_hook }))
+    }
+
+    pub(crate) fn id(&self) -> CommandId {
+        self.0.id
+    }
+
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.0.requests
+    }
+
+    fn parent<P: Command>(&self) -> Option<P> {
+        let parent =
+            self.0.parent.as_ref().filter(|parent| parent.name == P::DESCRIPTOR.spec.name)?;
+        P::decode(&parent.parameters).ok()
+    }
+
+    fn get<T: Any>(&self) -> &T {
+        self.0
+            .resources
+            .get()
+            .expect("the coordinator starts only when all that is needed is provided")
+    }
+}
+
+impl<C> Context<C> {
+    pub(crate) const fn new(scope: Scope) -> Self {
+        Self { scope, command: PhantomData }
+    }
+
+    /// The identity of this command: the same on every run of it, so a key for the outside.
+    pub fn id(&self) -> CommandId {
+        self.scope.id()
+    }
+
+    /// The command that asked for this one, with its parameters as submitted; none for a root,
+    /// or when it is of another type.
+    pub fn parent<P: Command>(&self) -> Option<P> {
+        self.scope.parent()
+    }
+}
+
+impl<C: Command> Context<C> {
+    /// A resource of the program, given to the coordinator by `provide`.
+    pub fn get<T: Any + Send + Sync>(&self) -> &T
+    where
+        C: Needs<T>,
+        C::Callback: RunsOnce,
+    {
+        self.scope.get()
+    }
+
+    /// Which run of `execute` this is, from 1. More than 1 only for an `idempotent` command.
+    pub fn attempt(&self) -> u32
+    where
+        C::Callback: RunsOnce,
+    {
+        self.scope.0.attempt
+    }
+}
+
+impl<C> LeafContext<C> {
+    pub(crate) const fn new(scope: Scope) -> Self {
+        Self { scope, command: PhantomData }
+    }
+
+    /// The identity of this command: the same on every run of it, so a key for the outside.
+    pub fn id(&self) -> CommandId {
+        self.scope.id()
+    }
+
+    /// Which run of `execute` this is, or belongs to, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.scope.0.attempt
+    }
+
+    /// The command that asked for this one, with its parameters as submitted; none for a root,
+    /// or when it is of another type.
+    pub fn parent<P: Command>(&self) -> Option<P> {
+        self.scope.parent()
+    }
+
+    /// A resource of the program, given to the coordinator by `provide`.
+    pub fn get<T: Any + Send + Sync>(&self) -> &T
+    where
+        C: Needs<T>,
+    {
+        self.scope.get()
+    }
+
+    /// Called by the default body of an end hook, before it is awaited.
+    pub(crate) fn mark_default_hook(&self) {
+        self.scope.0.is_default_hook.store(true, Ordering::Relaxed);
+    }
+
+    /// True when `hook`, which builds the hook's future and drops it unpolled, is the command's
+    /// own: a default body marks the context as soon as it is called.
+    pub(crate) fn is_own_hook(&self, hook: impl FnOnce()) -> bool {
+        self.scope.0.is_default_hook.store(false, Ordering::Relaxed);
+        hook();
+        !self.scope.0.is_default_hook.load(Ordering::Relaxed)
+    }
+}
+
+impl<C> fmt::Debug for Context<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Context").field(&self.id()).finish()
+    }
+}
+
+impl<C> fmt::Debug for LeafContext<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LeafContext").field(&self.id()).finish()
+    }
+}
+
+/// What the program provides to its commands, one value a type.
+#[derive(Default)]
+pub(crate) struct Resources(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
+
+impl Resources {
+    pub(crate) fn insert<T: Any + Send + Sync>(&mut self, resource: T) {
+        self.0.insert(TypeId::of::<T>(), Box::new(resource));
+    }
+
+    pub(crate) fn has(&self, id: TypeId) -> bool {
+        self.0.contains_key(&id)
+    }
+
+    fn get<T: Any>(&self) -> Option<&T> {
+        self.0.get(&TypeId::of::<T>())?.downcast_ref()
+    }
+}

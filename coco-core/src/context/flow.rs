@@ -1,0 +1,206 @@
+//! What a flow can ask for: children, stored steps, and values that a replay gives again.
+
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::requests::{AskedChild, Ended, Requests};
+use super::wake::once_waker;
+use super::{Context, LeafContext, Scope};
+use crate::callback::AwaitsChildren;
+use crate::command::{Command, Stored};
+use crate::error::Result;
+use crate::failure::{Failure, FailureKind};
+
+/// The requests of a flow.
+///
+/// Nothing is asked before the returned future is first polled. A child goes on when the future
+/// that awaits it is dropped, and the flow ends after it. The only errors are the stored failures
+/// of children and steps: when the engine stops, or the flow cannot go on, the future stays
+/// pending and the flow is dropped.
+impl<C: Command> Context<C>
+where
+    C::Callback: AwaitsChildren,
+{
+    /// Runs `child` and gives its output.
+    ///
+    /// # Errors
+    /// The stored [`Failure`] of the child.
+    pub fn child<D: Command>(
+        &self,
+        child: D,
+    ) -> impl Future<Output = Result<D::Output>> + Send + use<'_, C, D> {
+        let outputs = run_children(&self.scope, vec![child]);
+        async move { Ok(outputs.await?.swap_remove(0)) }
+    }
+
+    /// Runs all `children` side by side, waits until every one has ended, and gives their outputs
+    /// in the order of `children`.
+    ///
+    /// # Errors
+    /// The stored [`Failure`] of the child that failed first.
+    pub fn children<D: Command, I: IntoIterator<Item = D>>(
+        &self,
+        children: I,
+    ) -> impl Future<Output = Result<Vec<D::Output>>> + Send + use<'_, C, D, I> {
+        run_children(&self.scope, children.into_iter().collect())
+    }
+
+    /// Runs `step` and stores its result under `name`; a replay gives the stored result. It runs
+    /// at least once: again, when the process dies before the result is stored.
+    ///
+    /// `step` gets a context with all that a leaf has. It runs inside the flow, so it may borrow;
+    /// what it waits for is its own affair.
+    ///
+    /// # Errors
+    /// The stored [`Failure`] of the step.
+    pub async fn once<T, F>(
+        &self,
+        name: impl Into<Arc<str>> + Send,
+        step: impl FnOnce(LeafContext<C>) -> F + Send,
+    ) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        let name = name.into();
+        let mut request = Request::once(self.scope.requests(), Arc::clone(&name));
+        if let Some(ended) = request.turn_or_answer().await {
+            return read(&request, &name, ended).await;
+        }
+        let result = run_once(step(LeafContext::new(self.scope.clone()))).await;
+        let stored = match result {
+            Ok(value) => value
+                .encode()
+                .map_err(|why| Failure::new(FailureKind::NotStorable, why.to_string())),
+            Err(error) => Err(error.into_failure(self.scope.id())),
+        };
+        request
+            .requests
+            .once_ended(request.first, stored.map_err(|failure| failure.of(self.scope.id())));
+        let mut answers = request.answers().await;
+        let ended = answers.swap_remove(0).1;
+        read(&request, &name, ended).await
+    }
+
+    /// A UUID that is the same on every run of the flow. Costs nothing.
+    pub fn uuid(&self) -> Uuid {
+        self.scope.id().derive("uuid", self.scope.requests().take_position())
+    }
+
+    /// The time at which the last outcome that was given to the flow had ended, or at which the
+    /// flow was asked for: the same on every run of it. Costs nothing.
+    pub fn now(&self) -> SystemTime {
+        self.scope.requests().now().into()
+    }
+}
+
+async fn run_children<D: Command>(scope: &Scope, children: Vec<D>) -> Result<Vec<D::Output>> {
+    if children.is_empty() {
+        return Ok(Vec::new());
+    }
+    let requests = scope.requests();
+    let mut outputs: Vec<_> = children.iter().map(|_| None).collect();
+    let replaying = requests.is_replaying();
+    let asked = children.iter().map(|child| asked_child(scope, child, replaying)).collect();
+    drop(children);
+    let mut request = Request::children(requests, asked);
+    for (offset, ended) in request.answers().await {
+        let output = read(&request, D::DESCRIPTOR.spec.name, ended).await?;
+        if let Some(place) = usize::try_from(offset).ok().and_then(|offset| outputs.get_mut(offset))
+        {
+            *place = Some(output);
+        }
+    }
+    Ok(outputs.into_iter().flatten().collect())
+}
+
+fn asked_child<D: Command>(scope: &Scope, child: &D, replaying: bool) -> AskedChild {
+    let parameters = child.encode();
+    let canonical = match &parameters {
+        Ok(json) if replaying => D::DESCRIPTOR.canonical(json).ok(),
+        _ => None,
+    };
+    let parameters = parameters
+        .map_err(|why| Failure::new(FailureKind::NotStorable, why.to_string()).of(scope.id()));
+    AskedChild { spec: D::DESCRIPTOR.spec, locks: child.locks(), parameters, canonical }
+}
+
+/// What a flow sees is always decoded from its stored form.
+async fn read<T: DeserializeOwned>(request: &Request<'_>, name: &str, ended: Ended) -> Result<T> {
+    match serde_json::from_str(&ended.result?) {
+        Ok(value) => Ok(value),
+        Err(error) => {
+            request
+                .requests
+                .diverge(format!("the stored result of `{name}` cannot be read: {error}"));
+            pending().await
+        }
+    }
+}
+
+/// Polls the code of a `once` with a waker of its own, so that what wakes it is known as no
+/// foreign wait of the flow.
+async fn run_once<T>(step: impl Future<Output = T>) -> T {
+    let mut step = pin!(step);
+    poll_fn(|cx| step.as_mut().poll(&mut TaskContext::from_waker(&once_waker(cx.waker())))).await
+}
+
+/// What was asked and is not answered yet.
+struct Request<'a> {
+    requests: &'a Requests,
+    first: i32,
+    open: bool,
+}
+
+impl<'a> Request<'a> {
+    fn children(requests: &'a Requests, children: Vec<AskedChild>) -> Self {
+        Self { requests, first: requests.ask_children(children), open: true }
+    }
+
+    fn once(requests: &'a Requests, name: Arc<str>) -> Self {
+        Self { requests, first: requests.ask_once(name), open: true }
+    }
+
+    async fn answers(&mut self) -> Vec<(i32, Ended)> {
+        poll_fn(|cx| match self.requests.answers(self.first, cx.waker()) {
+            Some(answers) => {
+                self.open = false;
+                Poll::Ready(answers)
+            }
+            None => Poll::Pending,
+        })
+        .await
+    }
+
+    /// The stored answer of a `once`, or none when it is its turn to run.
+    async fn turn_or_answer(&mut self) -> Option<Ended> {
+        poll_fn(|cx| {
+            if self.requests.may_run(self.first) {
+                return Poll::Ready(None);
+            }
+            match self.requests.answers(self.first, cx.waker()) {
+                Some(mut answers) => {
+                    self.open = false;
+                    Poll::Ready(answers.pop().map(|(_, ended)| ended))
+                }
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            self.requests.abandon(self.first);
+        }
+    }
+}

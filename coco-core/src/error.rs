@@ -1,0 +1,178 @@
+//! The error that user code returns and the coordinator gives.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::failure::{Failure, FailureKind};
+use crate::id::CommandId;
+
+/// `Result` with coco's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Takes any [`std::error::Error`] by `?` and anything else by [`Error::other`].
+///
+/// What the engine itself says keeps its type: look for a [`Failure`], a
+/// [`LockConflict`](crate::lock::LockConflict) or an [`EngineError`] with [`Error::downcast_ref`].
+/// An error that ends a command is stored as a [`Failure`].
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    source: Box<dyn StdError + Send + Sync>,
+    code: Option<String>,
+    data: Option<Value>,
+}
+
+impl Error {
+    /// An error that is only a message.
+    pub fn other(message: impl fmt::Display) -> Self {
+        Self::boxed(message.to_string().into())
+    }
+
+    fn boxed(source: Box<dyn StdError + Send + Sync>) -> Self {
+        Self(Box::new(Inner { source, code: None, data: None }))
+    }
+
+    /// Adds a code, for programs that read the failure.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+        self.0.code = Some(code.into());
+        self
+    }
+
+    /// Adds data, for programs that read the failure. Data that cannot be written as JSON is
+    /// kept as the text that says so.
+    #[must_use]
+    pub fn with_data(mut self, data: impl Serialize) -> Self {
+        let data = serde_json::to_value(data);
+        self.0.data = Some(data.unwrap_or_else(|error| Value::String(error.to_string())));
+        self
+    }
+
+    /// The error as an `E`, if it is one.
+    pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
+        self.0.source.downcast_ref()
+    }
+
+    /// The stored failure of a command, if that is what the error is.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.downcast_ref()
+    }
+
+    /// As it is stored when it ends `command`. A failure that is passed on stays what it was.
+    pub(crate) fn into_failure(self, command: CommandId) -> Failure {
+        let Inner { source, code, data } = *self.0;
+        let mut failure = match source.downcast::<Failure>() {
+            Ok(failure) => *failure,
+            Err(source) => {
+                let mut failure = Failure::new(FailureKind::Failed, source.to_string());
+                let mut cause = source.source();
+                while let Some(error) = cause {
+                    failure.chain.push(error.to_string());
+                    cause = error.source();
+                }
+                failure
+            }
+        };
+        failure.code = code.or(failure.code);
+        failure.data = data.or(failure.data);
+        failure.of(command).fitting()
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for Error {
+    fn from(error: E) -> Self {
+        Self::boxed(Box::new(error))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.source.fmt(f)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.source.fmt(f)?;
+        let mut cause = self.0.source.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// What the engine says about a command when there is no outcome to give.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// Something in the tree cannot go on by itself. Not final: after
+    /// [`Coordinator::retry`](crate::Coordinator::retry) the tree goes on.
+    #[error("command `{command}` is stuck: {reason}")]
+    Stuck {
+        /// The command that is stuck.
+        command: CommandId,
+        /// Why.
+        reason: Failure,
+    },
+    /// The engine has stopped. Not final: the tree goes on when an engine starts again.
+    #[error("the engine has stopped; what is stored goes on when it starts again")]
+    Shutdown,
+    /// No such command is stored.
+    #[error("no command `{0}` is stored")]
+    NotFound(CommandId),
+    /// Only what is stuck can be retried.
+    #[error("command `{0}` is not stuck, so there is nothing to retry")]
+    NotStuck(CommandId),
+    /// The stored output is not what the type reads.
+    #[error("the output of `{command}` cannot be read as `{expected}`: {reason}")]
+    Output {
+        /// The command.
+        command: CommandId,
+        /// The type that was asked for.
+        expected: &'static str,
+        /// What the decoder says.
+        reason: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot copy")]
+    struct Outer(#[source] std::num::ParseIntError);
+
+    fn fails() -> Result<()> {
+        Err(Outer("x".parse::<i32>().unwrap_err()))?
+    }
+
+    #[test]
+    fn an_error_becomes_a_failure_with_its_causes_code_and_data() {
+        let error = fails().unwrap_err().with_code("E7").with_data([1, 2]);
+        assert_eq!(format!("{error}"), "cannot copy");
+        assert_eq!(format!("{error:?}"), "cannot copy: invalid digit found in string");
+        assert!(error.downcast_ref::<Outer>().is_some());
+
+        let command = CommandId::from_uuid(uuid::Uuid::from_u128(1));
+        let failure = error.into_failure(command);
+        assert_eq!(failure.chain, ["invalid digit found in string"]);
+        assert_eq!(failure.code.as_deref(), Some("E7"));
+        assert_eq!(failure.data, Some(serde_json::json!([1, 2])));
+        assert_eq!(failure.command, Some(command));
+    }
+
+    #[test]
+    fn a_failure_that_is_passed_on_stays_what_it_was() {
+        let id = |n| CommandId::from_uuid(uuid::Uuid::from_u128(n));
+        let failure = Failure::new(FailureKind::Panicked, "boom").of(id(1));
+        let passed_on = Error::from(failure.clone()).into_failure(id(2));
+        assert_eq!(passed_on, failure);
+        assert_eq!(Error::other("plain").into_failure(id(2)).message, "plain");
+    }
+}

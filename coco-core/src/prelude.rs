@@ -1,0 +1,7 @@
+//! What a program with commands needs: `use coco_core::prelude::*;`.
+
+#[cfg(feature = "derive")]
+pub use coco_macros::LockKey;
+
+pub use crate::lock::LockKey;
+pub use crate::{Command, CommandId, Context, Error, Execute, Failure, LeafContext, Result};

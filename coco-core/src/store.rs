@@ -1,0 +1,138 @@
+//! Where commands are stored: a few operations, each one whole and atomic.
+//!
+//! A store knows no command and decides nothing of its own: what is to be written comes as
+//! [`Step`]s from the machine, and who gets a lock is decided by
+//! [`lock::decide`](crate::lock::decide), which the store calls inside the commit. The suite in
+//! [`testing::conformance`](crate::testing) (feature `testing`) says what a store has to do, and
+//! runs it.
+
+mod memory;
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use self::memory::MemoryStore;
+use crate::entity::{CommandEntity, TreeRows};
+use crate::id::CommandId;
+use crate::lock::LockConflict;
+pub use crate::machine::step::{Step, Write};
+
+/// A boxed future, so that a store can stand behind `dyn`.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Stores commands.
+///
+/// Dropping a future that a method returned must leave no transaction open and no connection in
+/// an unknown state; whether its work was done is then open.
+pub trait Store: Send + Sync + 'static {
+    /// Takes ownership for one engine. From then on every earlier lease is lost: what is
+    /// committed under it changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another engine owns the store now.
+    fn acquire(&self) -> StoreFuture<'_, Result<Lease, StoreError>>;
+
+    /// Gives ownership back. `clean`: all that ran has ended or was stored as interrupted, so
+    /// the next engine counts no death.
+    fn release(&self, lease: Lease, clean: bool) -> StoreFuture<'_, Result<(), StoreError>>;
+
+    /// Applies `steps` in their order and in one durable commit, and says for each what became
+    /// of it. When it returns, what was `Applied` survives the death of the process.
+    ///
+    /// # Errors
+    /// Then nothing of the batch was applied, but for [`CommitError::Unresolved`].
+    fn commit<'a>(
+        &'a self,
+        lease: &'a Lease,
+        steps: Arc<[Step]>,
+    ) -> StoreFuture<'a, Result<Vec<Outcome>, CommitError>>;
+
+    /// The trees whose root is not terminal, ordered by root, after `after`, at most `limit`.
+    fn open_trees(
+        &self,
+        after: Option<CommandId>,
+        limit: usize,
+    ) -> StoreFuture<'_, Result<Vec<TreeRows>, StoreError>>;
+
+    /// The tree of this root, if it is stored.
+    fn tree(&self, root: CommandId) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>>;
+
+    /// The row of this command, if it is stored.
+    fn entity(&self, id: CommandId) -> StoreFuture<'_, Result<Option<CommandEntity>, StoreError>>;
+}
+
+/// The right of one engine to write, until another acquires the store.
+pub struct Lease {
+    /// Grows with every [`Store::acquire`]; a store checks it in every commit.
+    pub epoch: i64,
+    /// True when the engine before this one gave its lease back cleanly, or there was none.
+    pub clean: bool,
+    /// What the store frees when the lease is dropped.
+    pub guard: Box<dyn Any + Send + Sync>,
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("epoch", &self.epoch).field("clean", &self.clean).finish()
+    }
+}
+
+/// What became of one step of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is stored durably.
+    Applied,
+    /// A lock of its request is held by another; nothing of the step is stored.
+    Conflict(LockConflict),
+    /// The store refused its data, for this reason; nothing of the step is stored.
+    Rejected(String),
+    /// An earlier step of the same tree was rejected in this batch; nothing of it is stored.
+    Skipped,
+}
+
+/// Why a batch was not committed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// Another engine owns the store; the caller must stop.
+    #[error("the store belongs to another engine now")]
+    Lost,
+    /// The store cannot be written now. The same batch may be tried again.
+    #[error("the store cannot be written now: {0}")]
+    Unavailable(String),
+    /// It is not known whether the batch was applied. The caller must stop and recover.
+    #[error("it is not known whether the store applied the batch: {0}")]
+    Unresolved(String),
+}
+
+/// Why a store could not be opened, owned or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another engine owns it. Stop that one, or open the store only to read.
+    #[error("the store is in use by {holder}; one engine at a time can own it")]
+    InUse {
+        /// Who owns it, as far as it is known.
+        holder: String,
+    },
+    /// It was written by a newer version. Use a program at least as new.
+    #[error("the store has {found}, which this program does not know; use a newer version of it")]
+    NewerSchema {
+        /// What it does not know.
+        found: String,
+    },
+    /// The address of the store makes no sense.
+    #[error("`{address}` is not an address of a store: {reason}")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it, and what to write instead.
+        reason: String,
+    },
+    /// It cannot be reached, read or written now.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+}

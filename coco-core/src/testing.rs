@@ -1,0 +1,3 @@
+//! For tests: the conformance suite that every store must pass.
+
+pub mod conformance;

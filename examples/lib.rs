@@ -1,0 +1,1 @@
+//! The examples of coco; each file says how to run it.
