@@ -106,7 +106,7 @@ pub struct OnceResult {
 }
 
 /// All that is stored of one tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TreeRows {
     /// The root and its descendants, in no order.
     pub commands: Vec<CommandEntity>,

@@ -4,4 +4,7 @@
 pub use coco_macros::LockKey;
 
 pub use crate::lock::LockKey;
-pub use crate::{Command, CommandId, Context, Error, Execute, Failure, LeafContext, Result};
+pub use crate::{
+    Command, CommandHandle, CommandId, Context, Coordinator, Error, Execute, Failure, LeafContext,
+    Result,
+};

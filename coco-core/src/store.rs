@@ -7,6 +7,7 @@
 //! runs it.
 
 mod memory;
+mod overlay;
 
 use std::any::Any;
 use std::fmt;

@@ -1,1 +1,177 @@
-//! What a store has to do.
+//! What a store has to do: one case for each promise of [`Store`](crate::store::Store).
+//!
+//! [`store_conformance!`](crate::store_conformance) makes a test of each case. It takes an
+//! expression that makes an empty [`Fixture`] and is evaluated anew for every case; it may await.
+//! The crate that uses it needs tokio, with its features `macros` and `rt`.
+//!
+//! ```
+//! # mod example {
+//! use coco_core::store::MemoryStore;
+//! use coco_core::testing::conformance::Fixture;
+//!
+//! struct Memory(MemoryStore);
+//!
+//! impl Fixture for Memory {
+//!     type Store = MemoryStore;
+//!
+//!     async fn open(&self) -> MemoryStore {
+//!         self.0.clone()
+//!     }
+//! }
+//!
+//! coco_core::store_conformance!(Memory(MemoryStore::default()));
+//! # }
+//! ```
+
+mod data;
+mod hostile;
+mod locks;
+mod ownership;
+mod rows;
+mod sample;
+mod trees;
+
+use std::future::Future;
+
+pub use self::data::*;
+pub use self::hostile::*;
+pub use self::locks::*;
+pub use self::ownership::*;
+pub use self::rows::*;
+pub use self::trees::*;
+use crate::id::CommandId;
+use crate::store::Store;
+
+/// One place where things are stored, empty at first, for one case of the suite.
+pub trait Fixture: Sync {
+    /// The store under test.
+    type Store: Store;
+
+    /// Opens it, the first time as well as later, as another process would.
+    fn open(&self) -> impl Future<Output = Self::Store> + Send;
+
+    /// Lets the next engine acquire it though one owns it, as when the lock of the owner was
+    /// lost. A store where the next engine always can has nothing to do.
+    fn evict(&self) {}
+
+    /// Writes `status` into the row of a command, behind the back of the store. False where
+    /// nobody can.
+    fn write_status(
+        &self,
+        command: CommandId,
+        status: &'static str,
+    ) -> impl Future<Output = bool> + Send {
+        let _ = (command, status);
+        std::future::ready(false)
+    }
+}
+
+/// Makes a `#[tokio::test]` of every case of [the suite](crate::testing::conformance).
+#[macro_export]
+macro_rules! store_conformance {
+    ($fixture:expr) => {
+        $crate::store_conformance! { @each ($fixture)
+            absent_columns_come_back_absent
+            an_insert_and_updates_of_it_in_one_batch
+            an_update_keeps_what_it_does_not_name
+            an_update_replaces_the_rest
+            every_column_comes_back
+            every_status_comes_back
+            once_results_come_back
+            the_greatest_numbers_come_back
+            the_last_of_many_updates_wins
+            updates_touch_their_own_row_only
+
+            a_child_of_an_absent_parent_is_rejected
+            a_rejected_step_leaves_nothing
+            a_rejected_step_takes_and_frees_no_lock
+            a_second_insert_is_rejected_alone
+            a_second_once_result_is_rejected_alone
+            an_update_of_an_absent_command_is_rejected
+            later_steps_of_a_rejected_tree_are_skipped
+            one_offender_of_many
+            several_offenders
+
+            a_conflict_inside_one_batch
+            a_conflict_leaves_nothing_of_its_step
+            a_conflict_names_the_holder
+            a_release_frees_its_owner_only
+            a_request_before_the_release_is_refused
+            a_request_without_locks_is_granted
+            all_locks_or_none
+            an_ancestor_does_not_stand_in_the_way
+            an_owner_may_ask_again
+            grant_release_and_grant_in_one_batch
+            keys_of_two_groups_never_meet
+            locks_survive_the_engine
+            release_and_grant_in_one_batch
+            shared_locks_are_shared
+            siblings_stand_in_the_way
+
+            a_clean_release_is_remembered
+            a_dropped_commit_leaves_a_sound_store
+            a_release_under_an_old_lease_changes_nothing
+            an_empty_batch
+            an_old_lease_is_lost
+            the_epoch_grows
+            what_is_committed_outlives_the_engine
+
+            a_thousand_steps_in_one_batch
+            absent_trees_and_commands
+            ended_roots_are_not_open
+            open_trees_bring_their_ended_children
+            open_trees_come_page_by_page
+            trees_keep_apart
+
+            a_mebibyte_of_parameters
+            a_nul_is_never_cut_off
+            a_status_of_a_newer_program_is_unknown
+            hostile_text_comes_back
+            hostile_text_locks
+        }
+    };
+    (@each ($fixture:expr) $($case:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                $crate::testing::conformance::$case(&$fixture).await;
+            }
+        )*
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::MemoryStore;
+
+    struct Memory(MemoryStore);
+
+    impl super::Fixture for Memory {
+        type Store = MemoryStore;
+
+        async fn open(&self) -> MemoryStore {
+            self.0.clone()
+        }
+    }
+
+    crate::store_conformance!(Memory(MemoryStore::default()));
+
+    #[test]
+    fn every_case_is_listed() {
+        let list = include_str!("conformance.rs");
+        let cases = [
+            include_str!("conformance/data.rs"),
+            include_str!("conformance/hostile.rs"),
+            include_str!("conformance/locks.rs"),
+            include_str!("conformance/ownership.rs"),
+            include_str!("conformance/rows.rs"),
+            include_str!("conformance/trees.rs"),
+        ];
+        for line in cases.iter().flat_map(|file| file.lines()) {
+            let Some(rest) = line.strip_prefix("pub async fn ") else { continue };
+            let name = rest.split(['<', '(']).next().unwrap();
+            let entry = format!("\n            {name}\n");
+            assert!(list.contains(&entry), "`{name}` is not in the list of `store_conformance!`");
+        }
+    }
+}

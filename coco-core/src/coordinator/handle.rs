@@ -1,0 +1,103 @@
+//! A submitted command, as its submitter holds it.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::command::{Command, Stored};
+use crate::entity::CommandEntity;
+use crate::error::{EngineError, Result};
+use crate::failure::{Failure, FailureKind};
+use crate::id::CommandId;
+use crate::runtime::watch::Standing;
+use crate::status::CommandStatus;
+use crate::store::Store;
+
+/// A command that was submitted. Dropping the handle changes nothing.
+pub struct CommandHandle<C> {
+    id: CommandId,
+    standing: watch::Receiver<Standing>,
+    store: Arc<dyn Store>,
+    command: PhantomData<fn() -> C>,
+}
+
+impl<C> CommandHandle<C> {
+    pub(super) const fn new(
+        id: CommandId,
+        standing: watch::Receiver<Standing>,
+        store: Arc<dyn Store>,
+    ) -> Self {
+        Self { id, standing, store, command: PhantomData }
+    }
+
+    /// The identity of the command.
+    pub const fn id(&self) -> CommandId {
+        self.id
+    }
+
+    /// Where the command stands in the store now.
+    ///
+    /// # Errors
+    /// A [`StoreError`](crate::store::StoreError).
+    pub async fn status(&self) -> Result<CommandStatus> {
+        let row = self.store.entity(self.id).await?;
+        Ok(row.map_or(CommandStatus::Unknown, |row| row.progress.status))
+    }
+}
+
+impl<C: Command> CommandHandle<C> {
+    /// Waits until the command is terminal and gives its output. Cancel-safe, and may be called
+    /// again.
+    ///
+    /// # Errors
+    /// The stored [`Failure`] of the command. [`EngineError::Stuck`] and
+    /// [`EngineError::Shutdown`] when there is no outcome now; neither is final.
+    pub async fn output(&self) -> Result<C::Output> {
+        let mut standing = self.standing.clone();
+        let stands = standing.wait_for(|standing| !matches!(standing, Standing::Open)).await;
+        let json = match stands.map(|standing| standing.clone()) {
+            Ok(Standing::Ended(result)) => result?,
+            Ok(Standing::Without(error)) => return Err(error.into()),
+            Ok(Standing::Open) | Err(_) => return Err(EngineError::Shutdown.into()),
+        };
+        <C::Output as Stored>::decode(&json).map_err(|error| {
+            let (command, expected) = (self.id, std::any::type_name::<C::Output>());
+            EngineError::Output { command, expected, reason: error.to_string() }.into()
+        })
+    }
+}
+
+/// How a root stands that the engine does not have: it has ended, or it was lost with the engine.
+pub(super) fn stored_standing(row: &CommandEntity) -> watch::Receiver<Standing> {
+    let progress = &row.progress;
+    let standing = match (progress.status, &progress.failure) {
+        (CommandStatus::EndedSuccessfully, _) => {
+            Standing::Ended(Ok(progress.return_value.clone().unwrap_or_else(|| "null".into())))
+        }
+        (CommandStatus::EndedWithFailure, failure) => {
+            let read = serde_json::from_str(failure.as_deref().unwrap_or_default());
+            Standing::Ended(Err(read.unwrap_or_else(|error: serde_json::Error| {
+                Failure::new(
+                    FailureKind::Unknown,
+                    format!("the stored failure cannot be read: {error}"),
+                )
+            })))
+        }
+        _ => Standing::Without(EngineError::Shutdown),
+    };
+    watch::channel(standing).1
+}
+
+impl<C> Clone for CommandHandle<C> {
+    fn clone(&self) -> Self {
+        Self::new(self.id, self.standing.clone(), Arc::clone(&self.store))
+    }
+}
+
+impl<C> fmt::Debug for CommandHandle<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CommandHandle").field(&self.id).finish()
+    }
+}

@@ -1,0 +1,300 @@
+//! One tree: its open commands, and what happens to them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::flow::{Flow, Phase, Returned};
+use super::input::{
+    Address, Effect, FlowEnd, Happened, Output, Polled, Refusal, Run, RunKind, Submit,
+};
+use super::node::Node;
+use super::step::{Step, Write};
+use crate::context::Parent;
+use crate::entity::Progress;
+use crate::erased::Call;
+use crate::failure::{Failure, FailureKind};
+use crate::id::CommandId;
+use crate::lock::LockRequest;
+use crate::status::CommandStatus;
+use crate::time::Timestamp;
+
+/// The time of an input, and where its outputs go.
+pub(super) struct Turn<'a> {
+    pub(super) now: Timestamp,
+    pub(super) out: &'a mut Vec<Output>,
+}
+
+/// One tree.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub(super) root: CommandId,
+    /// The commands that are not terminal.
+    pub(super) nodes: HashMap<CommandId, Node>,
+    /// The end order of what ended last.
+    pub(super) end_order: i64,
+    /// How many flows were given outcomes and have not answered.
+    polls: usize,
+    /// Steps that wait for those polls.
+    held: Vec<(Step, Vec<Effect>)>,
+    /// Counts how often steps began to be held.
+    hold: u64,
+    is_announced: bool,
+}
+
+impl Tree {
+    pub(super) fn empty(root: CommandId) -> Self {
+        let (nodes, held) = (HashMap::new(), Vec::new());
+        Self { root, nodes, end_order: 0, polls: 0, held, hold: 0, is_announced: false }
+    }
+
+    /// A tree of one new root. Its row and its locks are one step: stored together or refused.
+    pub(super) fn submit(turn: &mut Turn<'_>, submit: Submit) -> Self {
+        let Submit { id, ticket, spec, parameters, locks } = submit;
+        let mut tree = Self::empty(id);
+        let mut node = Node::new(spec, None, 0, parameters, turn.now, locks);
+        node.begin();
+        let row = Write::Insert(Box::new(node.row(id, id)));
+        let request = node.request(id, Vec::new());
+        let refusable = request.is_some();
+        let effects = vec![Effect::Accept { ticket }, tree.run(&node, id)];
+        if refusable {
+            node.progress = Progress::new(CommandStatus::NotStarted);
+        }
+        tree.nodes.insert(id, node);
+        tree.emit(id, request, vec![row], effects);
+        tree
+    }
+
+    pub(super) fn handle(&mut self, turn: &mut Turn<'_>, command: CommandId, what: Happened) {
+        let mut next = match what {
+            Happened::Flush { hold } => {
+                if hold == self.hold {
+                    self.flush(turn);
+                }
+                None
+            }
+            Happened::Retry { ticket } => {
+                self.retry(turn, command, ticket);
+                None
+            }
+            what if self.nodes.contains_key(&command) => self.happened(turn, command, what),
+            what => {
+                what.refuse_absent(Address { root: self.root, command }, turn);
+                None
+            }
+        };
+        while let Some(command) = next {
+            next = self.advance(turn, command);
+        }
+    }
+
+    /// Gives the command that may go on because of it.
+    fn happened(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: CommandId,
+        what: Happened,
+    ) -> Option<CommandId> {
+        let node = self.node(id);
+        match what {
+            Happened::Granted => {
+                if node.progress.status == CommandStatus::NotStarted {
+                    node.begin();
+                }
+                None
+            }
+            Happened::Refused { ticket: Some(ticket), conflict } => {
+                self.nodes.remove(&id);
+                let refusal = Refusal::Conflict(conflict);
+                turn.out.push(Output::Do(Effect::Refuse { ticket, refusal }));
+                None
+            }
+            Happened::Refused { ticket: None, conflict } => {
+                let mut failure =
+                    Failure::new(FailureKind::LockConflict, conflict.to_string()).of(id);
+                failure.data = serde_json::to_value(&conflict).ok();
+                self.end_refused(turn, id, failure)
+            }
+            Happened::Ran { attempt, reply } => {
+                let runs = node.flow.is_none() && node.progress.status == CommandStatus::Active;
+                if runs && node.progress.attempt == attempt {
+                    self.executed(turn, id, reply, None)
+                } else {
+                    None
+                }
+            }
+            Happened::Polled { attempt, polled } => {
+                if node.progress.attempt == attempt {
+                    self.polled(turn, id, polled)
+                } else {
+                    None
+                }
+            }
+            Happened::Hooked(reply) => self.hooked(turn, id, reply),
+            Happened::Replay { ticket, stored } => self.replay(turn, id, ticket, stored),
+            Happened::Flush { .. } | Happened::Retry { .. } => None,
+        }
+    }
+
+    fn polled(&mut self, turn: &mut Turn<'_>, id: CommandId, polled: Polled) -> Option<CommandId> {
+        let flow = self.flow(id)?;
+        match flow.phase {
+            Phase::Starting => flow.phase = Phase::Waiting,
+            Phase::Polling if polled.given => {
+                flow.phase = Phase::Waiting;
+                self.polls -= 1;
+            }
+            Phase::Waiting | Phase::Polling => {}
+            Phase::Returned(_) | Phase::Gone => return None,
+        }
+        for ask in polled.asks {
+            if let Err(reason) = self.asked(turn, id, ask) {
+                self.diverge(turn, id, reason);
+                return None;
+            }
+        }
+        match polled.end {
+            None => {}
+            Some(FlowEnd::Diverged(reason)) => {
+                self.diverge(turn, id, reason);
+                return None;
+            }
+            Some(FlowEnd::Returned { reply, unseen }) => {
+                let flow = self.flow(id)?;
+                if let Err(reason) = flow.check_returned() {
+                    self.diverge(turn, id, reason);
+                    return None;
+                }
+                if matches!(flow.phase, Phase::Polling) {
+                    self.polls -= 1;
+                }
+                self.flow(id)?.phase =
+                    Phase::Returned(Box::new(Returned { reply: *reply, unseen }));
+            }
+        }
+        Some(id)
+    }
+
+    /// Moves a command whose children, outcomes or run have changed. Gives its parent, if it has
+    /// ended.
+    pub(super) fn advance(&mut self, turn: &mut Turn<'_>, id: CommandId) -> Option<CommandId> {
+        let node = self.nodes.get_mut(&id)?;
+        let drained = node.open_children == 0;
+        let waits_for_children = matches!(
+            node.progress.status,
+            CommandStatus::ExecutionFailed | CommandStatus::FailedRestarted
+        );
+        if drained && waits_for_children {
+            return self.failed(turn, id);
+        }
+        let flow = node.flow.as_mut()?;
+        match std::mem::take(&mut flow.phase) {
+            Phase::Returned(returned) if drained || returned.reply.result.is_err() => {
+                flow.phase = Phase::Gone;
+                let unseen = returned.unseen.or_else(|| flow.first_undelivered_failure());
+                self.executed(turn, id, returned.reply, unseen)
+            }
+            phase => {
+                flow.phase = phase;
+                self.give(turn, id);
+                None
+            }
+        }
+    }
+
+    /// Gives a waiting flow what has ended.
+    fn give(&mut self, turn: &mut Turn<'_>, id: CommandId) {
+        let Some(flow) = self.flow(id) else { return };
+        match flow.take_outcomes() {
+            Ok(outcomes) if outcomes.is_empty() => {}
+            Ok(outcomes) => {
+                flow.phase = Phase::Polling;
+                let replay_is_over = !flow.is_replaying();
+                self.polls += 1;
+                turn.out.push(Output::Do(Effect::Give { command: id, outcomes, replay_is_over }));
+            }
+            Err(reason) => self.diverge(turn, id, reason),
+        }
+    }
+
+    /// The run of a command that has begun.
+    pub(super) fn run(&self, node: &Node, id: CommandId) -> Effect {
+        let kind = match &node.flow {
+            None => RunKind::Leaf,
+            Some(flow) => {
+                RunKind::Flow { created_at: node.created_at, replaying: flow.is_replaying() }
+            }
+        };
+        self.run_with(node, id, Arc::clone(&node.parameters), kind)
+    }
+
+    pub(super) fn run_hook(&self, node: &Node, id: CommandId, call: Call) -> Effect {
+        let fields = node.progress.state.as_ref().unwrap_or(&node.parameters);
+        self.run_with(node, id, Arc::clone(fields), RunKind::Hook(call))
+    }
+
+    fn run_with(&self, node: &Node, id: CommandId, fields: Arc<str>, kind: RunKind) -> Effect {
+        let parent = node.parent.and_then(|parent| self.nodes.get(&parent)).map(|parent| Parent {
+            name: parent.spec.name,
+            parameters: Arc::clone(&parent.parameters),
+        });
+        let at = Address { root: self.root, command: id };
+        let (name, attempt) = (node.spec.name, node.progress.attempt);
+        Effect::Run(Box::new(Run { at, name, fields, attempt, parent, kind }))
+    }
+
+    pub(super) fn drop_flow(&mut self, turn: &mut Turn<'_>, id: CommandId) {
+        let Some(flow) = self.flow(id) else { return };
+        let before = std::mem::replace(&mut flow.phase, Phase::Gone);
+        if matches!(before, Phase::Polling) {
+            self.polls -= 1;
+        }
+        turn.out.push(Output::Do(Effect::Drop { command: id }));
+    }
+
+    /// Drops all flows; what their children have to tell waits in the store.
+    pub(super) fn stop(&mut self, turn: &mut Turn<'_>) {
+        let flows = self.nodes.iter().filter(|(_, node)| node.flow.is_some());
+        for id in flows.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.drop_flow(turn, id);
+        }
+        self.flush(turn);
+    }
+
+    pub(super) fn emit(
+        &mut self,
+        command: CommandId,
+        request: Option<Arc<LockRequest>>,
+        writes: Vec<Write>,
+        effects: Vec<Effect>,
+    ) {
+        self.held.push((Step { root: self.root, command, request, writes }, effects));
+    }
+
+    /// Lets go of the held steps when no poll is awaited. True when nothing of the tree is left.
+    pub(super) fn settle(&mut self, turn: &mut Turn<'_>) -> bool {
+        if self.polls == 0 {
+            self.flush(turn);
+        } else if !self.held.is_empty() && !self.is_announced {
+            self.is_announced = true;
+            self.hold += 1;
+            let (root, hold) = (self.root, self.hold);
+            turn.out.push(Output::Do(Effect::Held { root, hold }));
+        }
+        self.nodes.is_empty()
+    }
+
+    fn flush(&mut self, turn: &mut Turn<'_>) {
+        self.is_announced = false;
+        turn.out.extend(self.held.drain(..).map(|(step, effects)| Output::Store(step, effects)));
+    }
+
+    pub(super) fn flow(&mut self, id: CommandId) -> Option<&mut Flow> {
+        self.nodes.get_mut(&id)?.flow.as_deref_mut()
+    }
+
+    /// A command that is known to be here.
+    pub(super) fn node(&mut self, id: CommandId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("the command is open")
+    }
+}

@@ -1,0 +1,126 @@
+//! Runs user code: one task for each method that runs, and nothing that it does can hurt more
+//! than its own command.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Poll;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+use super::drive::{FlowMessage, drive};
+use crate::command::Descriptor;
+use crate::context::requests::Requests;
+use crate::context::{Resources, Scope};
+use crate::erased::{Call, Erased, Reply};
+use crate::failure::{Failure, FailureKind};
+use crate::machine::{Address, FlowEnd, Happened, Polled, Run, RunKind};
+
+/// A method to run, with all that it needs.
+pub(super) struct Body {
+    pub(super) run: Run,
+    pub(super) descriptor: &'static Descriptor,
+    pub(super) resources: Arc<Resources>,
+    /// Where a flow is given its outcomes; unused by the others.
+    pub(super) outcomes: UnboundedReceiver<FlowMessage>,
+    pub(super) inputs: UnboundedSender<(Address, Happened)>,
+}
+
+impl Body {
+    /// Runs it to its end and says what became of it.
+    pub(super) async fn run(self) {
+        let Self { run, descriptor, resources, mut outcomes, inputs } = self;
+        let at = run.at;
+        let requests = match run.kind {
+            RunKind::Flow { created_at, replaying } => Requests::new(created_at, replaying),
+            RunKind::Leaf | RunKind::Hook(_) => Requests::default(),
+        };
+        let attempt = u32::try_from(run.attempt).unwrap_or(0);
+        let scope = Scope::new(at.command, attempt, run.parent.clone(), resources, requests);
+        let said = match decode(descriptor, &run) {
+            Err(failure) => run.over(Reply::failed(failure)),
+            Ok(mut command) => match &run.kind {
+                RunKind::Leaf => {
+                    run.over(call(&mut *command, &scope, Call::ValidateAndExecute).await)
+                }
+                RunKind::Hook(hook) => run.over(call(&mut *command, &scope, hook.clone()).await),
+                RunKind::Flow { replaying, .. } => {
+                    let refusal = if *replaying {
+                        None
+                    } else {
+                        let reply = call(&mut *command, &scope, Call::Validate).await;
+                        reply.result.is_err().then_some(reply)
+                    };
+                    match refusal {
+                        Some(reply) => run.over(Reply { refused: true, ..reply }),
+                        None => {
+                            let report = |polled| {
+                                let attempt = run.attempt;
+                                // The engine is gone when nobody listens, and this task with it.
+                                let _ = inputs.send((at, Happened::Polled { attempt, polled }));
+                            };
+                            let polled = drive(&mut *command, &scope, &mut outcomes, report).await;
+                            Happened::Polled { attempt: run.attempt, polled }
+                        }
+                    }
+                }
+            },
+        };
+        let _ = inputs.send((at, said));
+    }
+}
+
+impl Run {
+    /// What to say when a method is over without ever having asked for anything.
+    fn over(&self, reply: Reply) -> Happened {
+        let attempt = self.attempt;
+        match self.kind {
+            RunKind::Leaf => Happened::Ran { attempt, reply },
+            RunKind::Hook(_) => Happened::Hooked(reply),
+            RunKind::Flow { .. } => {
+                let end = Some(FlowEnd::Returned { reply: Box::new(reply), unseen: None });
+                Happened::Polled { attempt, polled: Polled { end, ..Polled::default() } }
+            }
+        }
+    }
+}
+
+fn decode(descriptor: &Descriptor, run: &Run) -> Result<Box<dyn Erased>, Failure> {
+    let decoded = catch_unwind(AssertUnwindSafe(|| descriptor.decode(&run.fields)));
+    let undecodable = |reason: String| {
+        let message = format!("what is stored of `{}` cannot be read: {reason}", run.name);
+        Failure::new(FailureKind::Undecodable, message).of(run.at.command)
+    };
+    match decoded {
+        Ok(Ok(command)) => Ok(command),
+        Ok(Err(error)) => Err(undecodable(error.to_string())),
+        Err(panic) => Err(undecodable(panic_message(&*panic))),
+    }
+}
+
+/// Calls a method; a panic in it, or in the drop of what it leaves behind, is a failure.
+async fn call(command: &mut dyn Erased, scope: &Scope, call: Call) -> Reply {
+    let mut future = command.call(scope, call);
+    let mut reply = std::future::poll_fn(|cx| {
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(poll) => poll,
+            Err(panic) => Poll::Ready(panicked(scope, &*panic)),
+        }
+    })
+    .await;
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
+        reply = panicked(scope, &*panic);
+    }
+    reply
+}
+
+pub(super) fn panicked(scope: &Scope, panic: &(dyn Any + Send)) -> Reply {
+    let message = format!("it panicked: {}", panic_message(panic));
+    Reply::failed(Failure::new(FailureKind::Panicked, message).of(scope.id()).fitting())
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("with no message").to_owned()
+}

@@ -1,0 +1,82 @@
+//! The commit queue: steps with the effects that wait for them, one commit in flight.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::id::CommandId;
+use crate::machine::Effect;
+use crate::machine::step::Step;
+use crate::store::{CommitError, Lease, Outcome, Store};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Steps that wait for the next commit.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    steps: Vec<Step>,
+    effects: Vec<Vec<Effect>>,
+}
+
+/// The batch that is being committed.
+pub(super) struct InFlight {
+    pub(super) steps: Arc<[Step]>,
+    pub(super) effects: Vec<Vec<Effect>>,
+    pub(super) done: Pin<Box<dyn Future<Output = Result<Vec<Outcome>, CommitError>> + Send>>,
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, step: Step, effects: Vec<Effect>) {
+        self.steps.push(step);
+        self.effects.push(effects);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Takes the steps of one tree out.
+    pub(super) fn take_tree(&mut self, root: CommandId) -> Vec<(Step, Vec<Effect>)> {
+        let all =
+            std::mem::take(&mut self.steps).into_iter().zip(std::mem::take(&mut self.effects));
+        let (taken, kept): (Vec<_>, Vec<_>) = all.partition(|(step, _)| step.root == root);
+        (self.steps, self.effects) = kept.into_iter().unzip();
+        taken
+    }
+
+    /// The effects of the steps at the head that write nothing: all before them is durable.
+    pub(super) fn take_free(&mut self) -> Vec<Effect> {
+        let writes = |step: &Step| !step.writes.is_empty() || step.request.is_some();
+        let free = self.steps.iter().position(writes).unwrap_or(self.steps.len());
+        self.steps.drain(..free);
+        self.effects.drain(..free).flatten().collect()
+    }
+
+    /// Begins the commit of all that waits.
+    pub(super) fn begin(&mut self, store: &Arc<dyn Store>, lease: &Arc<Lease>) -> InFlight {
+        let steps: Arc<[Step]> = std::mem::take(&mut self.steps).into();
+        let effects = std::mem::take(&mut self.effects);
+        let done = commit(Arc::clone(store), Arc::clone(lease), Arc::clone(&steps));
+        InFlight { steps, effects, done: Box::pin(done) }
+    }
+}
+
+/// Commits a batch, again and again while the store is unavailable.
+async fn commit(
+    store: Arc<dyn Store>,
+    lease: Arc<Lease>,
+    steps: Arc<[Step]>,
+) -> Result<Vec<Outcome>, CommitError> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match store.commit(&lease, Arc::clone(&steps)).await {
+            Err(CommitError::Unavailable(reason)) => {
+                tracing::warn!(reason, ?pause, "the store cannot be written; trying again");
+                tokio::time::sleep(pause).await;
+                pause = LONGEST_PAUSE.min(pause * 2);
+            }
+            result => return result,
+        }
+    }
+}

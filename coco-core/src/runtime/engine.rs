@@ -1,0 +1,471 @@
+//! The task that owns the machine.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::body::Body;
+use super::commit::{InFlight, Queue};
+use super::drive::FlowMessage;
+use super::tasks::{Task, Tasks};
+use super::watch::{Standing, Watchers};
+use crate::command::Spec;
+use crate::context::Resources;
+use crate::entity::TreeRows;
+use crate::error::{EngineError, Error, Result};
+use crate::id::CommandId;
+use crate::lock::Lock;
+use crate::machine::step::{Step, Write};
+use crate::machine::{
+    Address, Effect, Happened, Input, Load, Loaded, Machine, Output, Refusal, Run, RunKind, Stored,
+    Submit,
+};
+use crate::recovery::{self, Quarantine};
+use crate::registry::Registry;
+use crate::store::{CommitError, Lease, Outcome, Store, StoreError};
+
+/// How long the steps of a tree wait for the poll of a flow.
+const LONGEST_HOLD: Duration = Duration::from_millis(10);
+
+/// What a caller asks of the engine.
+pub(crate) enum Request {
+    Submit { submit: NewRoot, reply: oneshot::Sender<Result<watch::Receiver<Standing>>> },
+    Watch { root: CommandId, reply: oneshot::Sender<Option<watch::Receiver<Standing>>> },
+    Retry { at: Address, reply: oneshot::Sender<Result<()>> },
+    Load { loads: Vec<Load>, quarantined: Vec<Quarantine> },
+    Stop { within: Duration, reply: oneshot::Sender<()> },
+}
+
+/// A root to submit.
+pub(crate) struct NewRoot {
+    pub(crate) id: CommandId,
+    pub(crate) spec: Spec,
+    pub(crate) parameters: Arc<str>,
+    pub(crate) locks: Vec<Lock>,
+}
+
+pub(crate) struct Engine {
+    machine: Machine,
+    store: Arc<dyn Store>,
+    lease: Arc<Lease>,
+    registry: Arc<Registry>,
+    resources: Arc<Resources>,
+    queue: Queue,
+    tasks: Tasks,
+    watchers: Watchers,
+    callers: HashMap<u64, Caller>,
+    tickets: u64,
+    /// Held steps, by the time at which they are to go.
+    held: VecDeque<(Instant, CommandId, u64)>,
+    /// What happens to trees that are being read again.
+    reloading: HashMap<CommandId, Reloading>,
+    inputs: mpsc::UnboundedSender<(Address, Happened)>,
+    reads: mpsc::UnboundedSender<Read>,
+    stopping: Option<Stopping>,
+    outputs: Vec<Output>,
+}
+
+enum Caller {
+    Submit(CommandId, oneshot::Sender<Result<watch::Receiver<Standing>>>),
+    Retry(oneshot::Sender<Result<()>>),
+}
+
+struct Stopping {
+    deadline: Instant,
+    reply: oneshot::Sender<()>,
+}
+
+/// Why a tree is read, and what happened to it meanwhile.
+struct Reloading {
+    cause: Option<(Step, String, Vec<Step>)>,
+    happened: Vec<(Address, Happened)>,
+}
+
+/// A tree that was read.
+struct Read {
+    root: CommandId,
+    rows: Result<Option<TreeRows>, StoreError>,
+    why: ReadWhy,
+}
+
+enum ReadWhy {
+    Rejected,
+    Replay { at: Address, ticket: u64 },
+}
+
+/// Where the engine hears from others.
+pub(crate) struct Ears {
+    requests: mpsc::Receiver<Request>,
+    inputs: mpsc::UnboundedReceiver<(Address, Happened)>,
+    reads: mpsc::UnboundedReceiver<Read>,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        lease: Lease,
+        registry: Arc<Registry>,
+        resources: Arc<Resources>,
+        requests: mpsc::Receiver<Request>,
+    ) -> (Self, Ears) {
+        let (inputs, heard_inputs) = mpsc::unbounded_channel();
+        let (reads, heard_reads) = mpsc::unbounded_channel();
+        let engine = Self {
+            machine: Machine::default(),
+            store,
+            lease: Arc::new(lease),
+            registry,
+            resources,
+            queue: Queue::default(),
+            tasks: Tasks::default(),
+            watchers: Watchers::default(),
+            callers: HashMap::new(),
+            tickets: 0,
+            held: VecDeque::new(),
+            reloading: HashMap::new(),
+            inputs,
+            reads,
+            stopping: None,
+            outputs: Vec::new(),
+        };
+        (engine, Ears { requests, inputs: heard_inputs, reads: heard_reads })
+    }
+
+    /// Runs until it is stopped, or has lost the store.
+    pub(crate) async fn run(mut self, mut ears: Ears) {
+        let mut in_flight: Option<InFlight> = None;
+        loop {
+            while let Ok((at, happened)) = ears.inputs.try_recv() {
+                self.happened(at, happened);
+            }
+            if in_flight.is_none() {
+                in_flight = self.next_commit();
+            }
+            if in_flight.is_none() && self.is_stopped() {
+                break;
+            }
+            let deadline = self.next_deadline();
+            tokio::select! {
+                biased;
+                done = committing(&mut in_flight), if in_flight.is_some() => {
+                    let Some(batch) = in_flight.take() else { continue };
+                    if let Err(error) = self.committed(batch, done) {
+                        tracing::error!(%error, "the engine stops");
+                        break;
+                    }
+                    // What the effects set free may join the next batch.
+                    tokio::task::yield_now().await;
+                }
+                Some((at, happened)) = ears.inputs.recv() => self.happened(at, happened),
+                Some(read) = ears.reads.recv() => self.was_read(read),
+                Some(request) = ears.requests.recv() => self.requested(request),
+                () = tokio::time::sleep_until(deadline) => self.deadline_passed(),
+            }
+        }
+        self.close().await;
+    }
+
+    fn requested(&mut self, request: Request) {
+        match request {
+            Request::Submit { reply, .. } if self.stopping.is_some() => {
+                let _ = reply.send(Err(EngineError::Shutdown.into()));
+            }
+            Request::Submit { submit, reply } => {
+                let NewRoot { id, spec, parameters, locks } = submit;
+                let ticket = self.ticket(Caller::Submit(id, reply));
+                self.tell(Input::Submit(Submit { id, ticket, spec, parameters, locks }));
+            }
+            Request::Watch { root, reply } => {
+                let is_here = self.machine.has(root) || self.reloading.contains_key(&root);
+                let is_known = is_here || self.watchers.knows(root);
+                let _ = reply.send(is_known.then(|| self.watchers.watch(root)));
+            }
+            Request::Retry { at, reply } => {
+                let ticket = self.ticket(Caller::Retry(reply));
+                self.happened(at, Happened::Retry { ticket });
+            }
+            Request::Load { loads, quarantined } => {
+                for quarantine in quarantined {
+                    self.watchers.stuck(quarantine.root, quarantine.command, quarantine.reason);
+                }
+                for load in loads {
+                    self.tell(Input::Load(Box::new(load)));
+                }
+            }
+            Request::Stop { within, reply } => {
+                self.stopping = Some(Stopping { deadline: Instant::now() + within, reply });
+                self.tell(Input::Stop);
+            }
+        }
+    }
+
+    fn ticket(&mut self, caller: Caller) -> u64 {
+        self.tickets += 1;
+        self.callers.insert(self.tickets, caller);
+        self.tickets
+    }
+
+    fn happened(&mut self, at: Address, what: Happened) {
+        match &what {
+            Happened::Ran { attempt, .. } => self.tasks.over(at.command, Some(*attempt)),
+            Happened::Hooked(_) => self.tasks.over(at.command, None),
+            Happened::Polled { attempt, polled } if polled.end.is_some() => {
+                self.tasks.over(at.command, Some(*attempt));
+            }
+            _ => {}
+        }
+        match self.reloading.get_mut(&at.root) {
+            Some(reloading) => reloading.happened.push((at, what)),
+            None => self.tell(Input::Of { at, what }),
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.machine.handle(SystemTime::now().into(), input, &mut outputs);
+        for output in outputs.drain(..) {
+            match output {
+                Output::Do(effect) => self.perform(effect),
+                Output::Store(step, effects) => self.queue.push(step, effects),
+            }
+        }
+        self.outputs = outputs;
+    }
+
+    fn next_commit(&mut self) -> Option<InFlight> {
+        loop {
+            let free = self.queue.take_free();
+            if free.is_empty() {
+                break;
+            }
+            free.into_iter().for_each(|effect| self.perform(effect));
+        }
+        (!self.queue.is_empty()).then(|| self.queue.begin(&self.store, &self.lease))
+    }
+
+    /// The one place that lets effects go: those whose step is durable.
+    fn committed(
+        &mut self,
+        batch: InFlight,
+        done: Result<Vec<Outcome>, CommitError>,
+    ) -> Result<(), CommitError> {
+        let InFlight { steps, effects, .. } = batch;
+        let outcomes = done?;
+        let mut skipped = Vec::new();
+        for ((step, effects), outcome) in steps.iter().zip(effects).zip(outcomes) {
+            let at = Address { root: step.root, command: step.command };
+            match outcome {
+                Outcome::Applied => {
+                    if step.request.is_some() {
+                        self.happened(at, Happened::Granted);
+                    }
+                    effects.into_iter().for_each(|effect| self.perform(effect));
+                }
+                Outcome::Conflict(conflict) => {
+                    let ticket = ticket_of(&effects);
+                    self.happened(at, Happened::Refused { ticket, conflict });
+                }
+                Outcome::Rejected(reason) => self.rejected(step, &effects, reason),
+                Outcome::Skipped => skipped.push((step.clone(), effects)),
+            }
+        }
+        for (step, effects) in skipped {
+            self.skipped(step, &effects);
+        }
+        Ok(())
+    }
+
+    /// The tree is forgotten and read again, with the rejection in place of what was rejected.
+    fn rejected(&mut self, step: &Step, effects: &[Effect], reason: String) {
+        let root = step.root;
+        self.machine.forget(root);
+        for (step, effects) in self.queue.take_tree(root) {
+            self.skipped(step, &effects);
+        }
+        let is_root = |write: &Write| matches!(write, Write::Insert(row) if row.command_id == root);
+        if step.writes.iter().any(is_root) {
+            if let Some(caller) = ticket_of(effects).and_then(|ticket| self.callers.remove(&ticket))
+            {
+                caller.refuse(Error::other(format!("the store refused the command: {reason}")));
+            }
+            return self.watchers.forget(root);
+        }
+        let cause = Some((step.clone(), reason, Vec::new()));
+        self.reloading.insert(root, Reloading { cause, happened: Vec::new() });
+        self.read(root, ReadWhy::Rejected);
+    }
+
+    fn skipped(&mut self, step: Step, effects: &[Effect]) {
+        if let Some(caller) = ticket_of(effects).and_then(|ticket| self.callers.remove(&ticket)) {
+            caller.refuse(EngineError::NotStuck(step.command).into());
+        }
+        if let Some(Reloading { cause: Some((_, _, skipped)), .. }) =
+            self.reloading.get_mut(&step.root)
+        {
+            skipped.push(step);
+        }
+    }
+
+    fn read(&self, root: CommandId, why: ReadWhy) {
+        let (store, reads) = (Arc::clone(&self.store), self.reads.clone());
+        tokio::spawn(async move {
+            let rows = store.tree(root).await;
+            let _ = reads.send(Read { root, rows, why });
+        });
+    }
+
+    fn was_read(&mut self, read: Read) {
+        let rows = match read.rows {
+            Ok(rows) => rows.unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(%error, root = %read.root, "a tree cannot be read; trying again");
+                return self.read(read.root, read.why);
+            }
+        };
+        let loaded = recovery::decode(&self.registry, read.root, rows);
+        match (read.why, loaded) {
+            (ReadWhy::Replay { at, ticket }, Ok(tree)) => {
+                let mut flows = Stored::by_flow(&tree.commands, &tree.once_results);
+                let stored = flows.remove(&at.command).unwrap_or_default();
+                self.happened(at, Happened::Replay { ticket, stored });
+            }
+            (ReadWhy::Replay { ticket, .. }, Err(quarantine)) => {
+                if let Some(caller) = self.callers.remove(&ticket) {
+                    caller.refuse(quarantine.reason.into());
+                }
+            }
+            (ReadWhy::Rejected, Err(quarantine)) => {
+                self.reloading.remove(&read.root);
+                self.watchers.stuck(quarantine.root, quarantine.command, quarantine.reason);
+            }
+            (ReadWhy::Rejected, Ok(tree)) => {
+                let Some(reloading) = self.reloading.remove(&read.root) else { return };
+                let Some((step, reason, skipped)) = reloading.cause else { return };
+                let running = self.tasks.drop_flows(read.root);
+                let cause = Loaded::Rejected { step, reason, skipped, running };
+                self.tell(Input::Load(Box::new(tree.because(cause))));
+                for (at, happened) in reloading.happened {
+                    self.happened(at, happened);
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Accept { ticket } => match self.callers.remove(&ticket) {
+                Some(Caller::Submit(root, reply)) => {
+                    // The caller may have gone; the command is stored all the same.
+                    let _ = reply.send(Ok(self.watchers.watch(root)));
+                }
+                Some(Caller::Retry(reply)) => {
+                    let _ = reply.send(Ok(()));
+                }
+                None => {}
+            },
+            Effect::Refuse { ticket, refusal } => {
+                if let Some(caller) = self.callers.remove(&ticket) {
+                    caller.refuse(match refusal {
+                        Refusal::Conflict(conflict) => conflict.into(),
+                        Refusal::NotStuck(command) => EngineError::NotStuck(command).into(),
+                    });
+                }
+            }
+            Effect::Run(run) => self.start(*run),
+            Effect::Give { command, outcomes, replay_is_over } => {
+                self.tasks.tell(command, FlowMessage::Give { outcomes, replay_is_over });
+            }
+            Effect::LetRun { command, position } => {
+                self.tasks.tell(command, FlowMessage::LetRun { position });
+            }
+            Effect::Drop { command } => self.tasks.drop_code(command),
+            Effect::Reload { at, ticket } => self.read(at.root, ReadWhy::Replay { at, ticket }),
+            Effect::Ended { root, result } => self.watchers.ended(root, result),
+            Effect::Stuck { at, reason } => {
+                tracing::error!(command = %at.command, root = %at.root, %reason, "a command is stuck");
+                self.watchers.stuck(at.root, at.command, reason);
+            }
+            Effect::Unstuck { root } => self.watchers.unstuck(root),
+            Effect::Held { root, hold } => {
+                self.held.push_back((Instant::now() + LONGEST_HOLD, root, hold))
+            }
+        }
+    }
+
+    /// Starts user code. Once the engine stops, only a leaf that is stored as active is started.
+    fn start(&mut self, run: Run) {
+        let is_flow = matches!(run.kind, RunKind::Flow { .. });
+        let is_leaf = matches!(run.kind, RunKind::Leaf);
+        let Some(descriptor) = self.registry.get(run.name) else { return };
+        if self.stopping.is_some() && !is_leaf {
+            return;
+        }
+        let (messages, outcomes) = mpsc::unbounded_channel();
+        let (at, attempt) = (run.at, run.attempt);
+        let (resources, inputs) = (Arc::clone(&self.resources), self.inputs.clone());
+        let body = Body { run, descriptor, resources, outcomes, inputs };
+        let join = tokio::spawn(body.run());
+        self.tasks.insert(at.command, Task { root: at.root, attempt, is_flow, messages, join });
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let hold = self.held.front().map(|(at, ..)| *at);
+        let stop = self.stopping.as_ref().map(|stopping| stopping.deadline);
+        let far = Instant::now() + Duration::from_secs(3600);
+        hold.into_iter().chain(stop).min().unwrap_or(far)
+    }
+
+    fn deadline_passed(&mut self) {
+        let now = Instant::now();
+        while let Some((_, root, hold)) = self.held.pop_front_if(|(at, ..)| *at <= now) {
+            let at = Address { root, command: root };
+            self.tell(Input::Of { at, what: Happened::Flush { hold } });
+        }
+        if self.stopping.as_ref().is_some_and(|stopping| stopping.deadline <= now) {
+            self.tasks.clear();
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopping.is_some() && self.tasks.is_empty() && self.queue.is_empty()
+    }
+
+    async fn close(mut self) {
+        self.tasks.clear();
+        self.watchers.stop();
+        self.callers.clear();
+        let Some(Stopping { reply, .. }) = self.stopping else { return };
+        if let Ok(lease) = Arc::try_unwrap(self.lease)
+            && let Err(error) = self.store.release(lease, true).await
+        {
+            tracing::warn!(%error, "the store was not released; the next start counts a death");
+        }
+        let _ = reply.send(());
+    }
+}
+
+impl Caller {
+    fn refuse(self, error: Error) {
+        match self {
+            Self::Submit(_, reply) => drop(reply.send(Err(error))),
+            Self::Retry(reply) => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+fn ticket_of(effects: &[Effect]) -> Option<u64> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Accept { ticket } => Some(*ticket),
+        _ => None,
+    })
+}
+
+async fn committing(in_flight: &mut Option<InFlight>) -> Result<Vec<Outcome>, CommitError> {
+    match in_flight {
+        Some(batch) => batch.done.as_mut().await,
+        None => std::future::pending().await,
+    }
+}

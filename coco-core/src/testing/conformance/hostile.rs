@@ -1,0 +1,114 @@
+//! Text that is not what one expects.
+
+use super::Fixture;
+use super::sample::{
+    Engine, asking, exclusive, full_progress, id, insert, locked, once, root, step, write_once,
+};
+use crate::entity::{CommandEntity, OnceResult, Progress};
+use crate::lock::Lock;
+use crate::status::CommandStatus;
+use crate::store::{Outcome, Store};
+
+/// Each must come back to the byte.
+const HOSTILE: [&str; 16] = [
+    "",
+    " ",
+    "'; DROP TABLE command_entities; --",
+    "\"quoted\" \\ \\\" \\u0041 \\\\u0000",
+    "100 % _like_ ?1 :name @a $1 {} {0}",
+    "line\nfeed\r\ntab\t",
+    "\u{1}\u{7f}\u{85}\u{2028}\u{feff}",
+    "e\u{301} \u{e9} ﬁ İ ß",
+    "🦀👩‍👩‍👧‍👦🏴‍☠️",
+    "\u{10ffff}\u{fffd}\u{fffe}",
+    "null",
+    "007",
+    "1e400",
+    "[1,{\"a\":[]}]",
+    "0x00112233445566778899aabbccddeeff",
+    "ΑΩ العربية 日本語",
+];
+
+/// Hostile text in every column that holds text comes back unchanged.
+pub async fn hostile_text_comes_back(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    for (n, text) in (1..).zip(HOSTILE) {
+        let command = CommandEntity {
+            command_type: text.into(),
+            command_parameters: text.into(),
+            progress: Progress {
+                stuck_reason: Some(text.into()),
+                state: Some(text.into()),
+                return_value: Some(text.into()),
+                failure: Some(text.into()),
+                ..full_progress()
+            },
+            ..root(n)
+        };
+        let result = OnceResult {
+            name: text.into(),
+            return_value: Some(text.into()),
+            failure: Some(text.into()),
+            ..once(n, 0)
+        };
+        engine.apply([insert(command.clone()), write_once(result.clone())]).await;
+        let tree = engine.tree(id(n)).await.expect("the tree is stored");
+        assert_eq!((tree.commands, tree.once_results), (vec![command], vec![result]), "{text:?}");
+    }
+    engine.apply([insert(root(1000))]).await;
+}
+
+/// Hostile text in the group and key of a lock is a lock of its own, and is named as it is.
+pub async fn hostile_text_locks(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    let lock = |text: &'static str| Lock { group: text.into(), ..exclusive(text) };
+    engine.apply((1..).zip(HOSTILE).map(|(n, text)| locked(n, vec![lock(text)]))).await;
+    engine.apply([insert(root(1000))]).await;
+    for (n, text) in (1..).zip(HOSTILE) {
+        let asks = asking(step(id(1000), Vec::new()), &[], vec![lock(text)]);
+        match &engine.commit([asks]).await[..] {
+            [Outcome::Conflict(conflict)] => {
+                assert_eq!(conflict.holder, id(n), "{text:?}");
+                assert_eq!((conflict.group.as_str(), conflict.key.as_str()), (text, text));
+            }
+            other => panic!("{text:?}: expected a conflict, got {other:?}"),
+        }
+    }
+}
+
+/// A mebibyte of parameters goes in and out, several at once.
+pub async fn a_mebibyte_of_parameters(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    let large =
+        |n| CommandEntity { command_parameters: "\"\\é".repeat(1 << 18).into(), ..root(n) };
+    engine.apply((1..=4).map(|n| insert(large(n)))).await;
+    for n in 1..=4 {
+        assert!(engine.entity(id(n)).await == Some(large(n)), "the parameters of {n} changed");
+    }
+}
+
+/// A text with a NUL is stored whole or rejected, never cut.
+pub async fn a_nul_is_never_cut_off(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    let with_nul = CommandEntity { command_parameters: "before\0after".into(), ..root(1) };
+    let outcomes = engine.commit([insert(with_nul.clone()), insert(root(2))]).await;
+    assert_eq!(outcomes[1], Outcome::Applied);
+    let stored = engine.entity(id(1)).await;
+    match &outcomes[0] {
+        Outcome::Applied => assert_eq!(stored, Some(with_nul)),
+        Outcome::Rejected(_) => assert_eq!(stored, None),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+/// A status that this program does not know is read as such; its tree is open.
+pub async fn a_status_of_a_newer_program_is_unknown(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    engine.apply([insert(root(1)), insert(root(2))]).await;
+    if fixture.write_status(id(1), "paused").await {
+        let stored = engine.entity(id(1)).await.map(|row| row.progress.status);
+        assert_eq!(stored, Some(CommandStatus::Unknown));
+        let trees = engine.store.open_trees(None, 10).await.expect("failed to read");
+        assert_eq!(trees.len(), 2);
+    }
+}

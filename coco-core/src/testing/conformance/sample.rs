@@ -1,0 +1,168 @@
+//! Rows and steps to write, and an engine that writes them.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Fixture;
+use crate::entity::{CommandEntity, OnceResult, Progress, TreeRows};
+use crate::id::CommandId;
+use crate::lock::{Lock, LockMode, LockRequest};
+use crate::status::CommandStatus;
+use crate::store::{Lease, Outcome, Step, Store, Write};
+use crate::time::Timestamp;
+
+/// An engine that owns the store.
+pub(super) struct Engine<S> {
+    pub(super) store: S,
+    pub(super) lease: Lease,
+}
+
+impl<S: Store> Engine<S> {
+    pub(super) async fn start(fixture: &impl Fixture<Store = S>) -> Self {
+        let store = fixture.open().await;
+        let lease = store.acquire().await.expect("failed to acquire the store");
+        Self { store, lease }
+    }
+
+    pub(super) async fn commit(&self, steps: impl IntoIterator<Item = Step>) -> Vec<Outcome> {
+        let steps: Arc<[Step]> = steps.into_iter().collect();
+        let count = steps.len();
+        let committed = self.store.commit(&self.lease, steps).await;
+        let outcomes = committed.expect("failed to commit");
+        assert_eq!(outcomes.len(), count, "one outcome for each step");
+        outcomes
+    }
+
+    /// Commits what must be applied.
+    pub(super) async fn apply(&self, steps: impl IntoIterator<Item = Step>) {
+        let outcomes = self.commit(steps).await;
+        let all_applied = outcomes.iter().all(|outcome| *outcome == Outcome::Applied);
+        assert!(all_applied, "not all were applied: {outcomes:?}");
+    }
+
+    pub(super) async fn entity(&self, id: CommandId) -> Option<CommandEntity> {
+        self.store.entity(id).await.expect("failed to read a command")
+    }
+
+    pub(super) async fn tree(&self, root: CommandId) -> Option<TreeRows> {
+        let mut tree = self.store.tree(root).await.expect("failed to read a tree")?;
+        tree.commands.sort_by_key(|entity| entity.command_id);
+        tree.once_results.sort_by_key(|result| (result.command_id, result.position));
+        Some(tree)
+    }
+
+    pub(super) async fn open_roots(
+        &self,
+        after: Option<CommandId>,
+        limit: usize,
+    ) -> Vec<CommandId> {
+        let trees = self.store.open_trees(after, limit).await.expect("failed to read open trees");
+        trees.iter().map(|tree| tree.commands[0].root_command_id).collect()
+    }
+}
+
+pub(super) fn id(n: u128) -> CommandId {
+    CommandId::from_uuid(Uuid::from_u128(n))
+}
+
+/// The row of the root `n`, which runs.
+pub(super) fn root(n: u128) -> CommandEntity {
+    CommandEntity {
+        command_id: id(n),
+        command_type: "move_disk".into(),
+        parent_command_id: None,
+        root_command_id: id(n),
+        position: 0,
+        command_parameters: r#"{"disk":1}"#.into(),
+        created_at: Timestamp::from_micros(1_700_000_000_000_000),
+        callback_enabled: true,
+        progress: progress(CommandStatus::Active),
+    }
+}
+
+/// The row of a child of the root `parent`.
+pub(super) fn child(parent: u128, n: u128, position: i32) -> CommandEntity {
+    let command_type = "copy_layer".into();
+    let (parent_command_id, root_command_id) = (Some(id(parent)), id(parent));
+    CommandEntity { command_type, parent_command_id, root_command_id, position, ..root(n) }
+}
+
+pub(super) fn progress(status: CommandStatus) -> Progress {
+    Progress::new(status)
+}
+
+/// Progress in which every column has a value of its own.
+pub(super) fn full_progress() -> Progress {
+    Progress {
+        status: CommandStatus::Stuck,
+        stuck_from: Some(CommandStatus::Succeeded),
+        stuck_reason: Some(r#"{"kind":"diverged","message":"other way"}"#.into()),
+        executed: true,
+        callback_notified: true,
+        attempt: 3,
+        state: Some(r#"{"disk":2}"#.into()),
+        return_value: Some("[1,2]".into()),
+        failure: Some(r#"{"kind":"failed","message":"no"}"#.into()),
+        end_order: Some(5),
+        ended_at: Some(Timestamp::from_micros(1_700_000_000_000_009)),
+        deaths: 2,
+        deaths_end_order: 4,
+    }
+}
+
+pub(super) fn once(command: u128, position: i32) -> OnceResult {
+    OnceResult {
+        command_id: id(command),
+        root_command_id: id(command),
+        position,
+        name: "reserve".into(),
+        end_order: i64::from(position) + 1,
+        ended_at: Timestamp::from_micros(1_700_000_000_000_011),
+        return_value: Some("7".into()),
+        failure: None,
+    }
+}
+
+pub(super) fn step(root: CommandId, writes: Vec<Write>) -> Step {
+    Step { root, command: root, request: None, writes }
+}
+
+pub(super) fn insert(entity: CommandEntity) -> Step {
+    let command = entity.command_id;
+    Step { command, ..step(entity.root_command_id, vec![Write::Insert(Box::new(entity))]) }
+}
+
+/// An update of the root `n`.
+pub(super) fn update(n: u128, progress: Progress) -> Step {
+    step(id(n), vec![Write::Update(id(n), Box::new(progress))])
+}
+
+pub(super) fn write_once(result: OnceResult) -> Step {
+    step(result.root_command_id, vec![Write::Once(Box::new(result))])
+}
+
+pub(super) fn release(n: u128) -> Step {
+    step(id(n), vec![Write::Release(id(n))])
+}
+
+pub(super) fn shared(key: &str) -> Lock {
+    Lock { group: "disk".into(), key: key.to_owned(), mode: LockMode::Shared }
+}
+
+pub(super) fn exclusive(key: &str) -> Lock {
+    Lock { mode: LockMode::Exclusive, ..shared(key) }
+}
+
+/// `step`, if its command gets these locks.
+pub(super) fn asking(mut step: Step, ancestors: &[u128], locks: Vec<Lock>) -> Step {
+    let ancestors = ancestors.iter().copied().map(id).collect();
+    let (owner, command_type) = (step.command, "move_disk".into());
+    step.request = Some(Arc::new(LockRequest { owner, command_type, ancestors, locks }));
+    step
+}
+
+/// Inserts the root `n` if it gets these locks.
+pub(super) fn locked(n: u128, locks: Vec<Lock>) -> Step {
+    asking(insert(root(n)), &[], locks)
+}
