@@ -18,7 +18,16 @@ use crate::storable::{NotStorable, storable};
     label = "not a command",
     note = "put `#[derive(Command)]` on `{Self}`"
 )]
-pub trait Command: Execute + Stored {
+pub trait Command: Execute + Stored + Declaration {}
+
+/// What the derive reads from the `#[command(…)]` and `#[lock(…)]` of a command. It has no bounds
+/// of its own, so that a type that cannot be executed or stored is reported once.
+#[diagnostic::on_unimplemented(
+    message = "`impl Command` written by hand for `{Self}`",
+    label = "nothing would register it",
+    note = "remove the impl and put `#[derive(Command)]` on `{Self}`"
+)]
+pub trait Declaration {
     /// Its callback.
     type Callback: Callback;
 
@@ -28,7 +37,7 @@ pub trait Command: Execute + Stored {
     /// The locks that its fields declare.
     fn locks(&self) -> Vec<Lock>;
 
-    /// Catches an `impl Command` written by hand, which nothing would register.
+    /// Catches an implementation written by hand, which nothing would register.
     #[doc(hidden)]
     fn only_the_derive_implements_command(proof: crate::private::Derived);
 }
@@ -94,7 +103,7 @@ pub struct Descriptor {
 impl Descriptor {
     /// Used by generated code.
     #[doc(hidden)]
-    pub const fn of<C: Command + crate::erased::DynCommand>(
+    pub const fn of<C: Command>(
         spec: Spec,
         rust_path: &'static str,
         file: &'static str,

@@ -20,7 +20,12 @@ pub fn lock<K: LockKey>(key: &K, mode: LockMode) -> Lock {
     Lock { group: K::GROUP.into(), key: key.key(), mode }
 }
 
+/// The key of a `#[derive(LockKey)]`.
+pub fn key_text<T: Display>(field: &T) -> String {
+    field.to_string()
+}
+
 /// The lock that a field with a `group` of its own declares.
-pub fn lock_in(group: &'static str, key: &impl Display, mode: LockMode) -> Lock {
+pub fn lock_in<K: Display>(group: &'static str, key: &K, mode: LockMode) -> Lock {
     Lock { group: group.into(), key: key.to_string(), mode }
 }

@@ -165,11 +165,11 @@ impl Tree {
                     self.diverge(turn, id, reason);
                     return None;
                 }
-                if matches!(flow.phase, Phase::Polling) {
+                let unseen = unseen.or_else(|| flow.first_unanswered_failure());
+                let returned = Phase::Returned(Box::new(Returned { reply: *reply, unseen }));
+                if matches!(std::mem::replace(&mut flow.phase, returned), Phase::Polling) {
                     self.polls -= 1;
                 }
-                self.flow(id)?.phase =
-                    Phase::Returned(Box::new(Returned { reply: *reply, unseen }));
             }
         }
         Some(id)

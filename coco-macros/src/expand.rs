@@ -1,0 +1,137 @@
+//! What a sound command becomes: the implementation, and its registration.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{DeriveInput, Type};
+
+use crate::ast::{Callback, Command, LockField, LockScope};
+use crate::check::check;
+use crate::errors::Errors;
+use crate::fallback;
+
+/// The whole derive.
+pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
+    let mut errors = Errors::default();
+    let command = Command::read(input, &mut errors);
+    check(&command, &mut errors);
+    if errors.is_empty() { registered(&command) } else { fallback::command(&command, &errors) }
+}
+
+fn registered(command: &Command<'_>) -> TokenStream {
+    let coco = command.coco();
+    let ident = &command.input.ident;
+    let name = command.stored_name();
+    let implementation = implementation(command);
+    let needs = needs(command);
+    quote! {
+        const _: () = {
+            // The expansion of `typetag::serde` names its crate by this word.
+            use #coco::__private::typetag;
+            #implementation
+            #needs
+            #[automatically_derived]
+            #[typetag::serde(name = #name)]
+            impl #coco::DynCommand for #ident {}
+            #coco::__private::inventory::submit! {
+                #coco::__private::Registration(<#ident as #coco::Declaration>::DESCRIPTOR)
+            }
+        };
+    }
+}
+
+/// `impl Command`, of what could be read.
+pub(crate) fn implementation(command: &Command<'_>) -> TokenStream {
+    let coco = command.coco();
+    let ident = &command.input.ident;
+    let (impl_generics, type_generics, where_clause) = command.input.generics.split_for_impl();
+    let callback = callback(command);
+    let name = command.stored_name();
+    let rust_name = ident.unraw().to_string();
+    let idempotent = command.keys.idempotent.value().is_some();
+    let scope = command.keys.lock.value().unwrap_or(&LockScope::None).word();
+    let scope = format_ident!("{scope}");
+    let needs = command.needs();
+    let locks = command.lock_fields.iter().filter_map(|field| lock(command, field));
+    quote! {
+        #[automatically_derived]
+        impl #impl_generics #coco::Command for #ident #type_generics #where_clause {}
+        #[automatically_derived]
+        impl #impl_generics #coco::Declaration for #ident #type_generics #where_clause {
+            type Callback = #callback;
+            const DESCRIPTOR: &'static #coco::Descriptor = &#coco::Descriptor::of::<Self>(
+                #coco::Spec {
+                    name: #name,
+                    callback: <Self::Callback as #coco::callback::Callback>::KIND,
+                    idempotent: #idempotent,
+                    scope: #coco::lock::LockScope::#scope,
+                },
+                ::core::concat!(::core::module_path!(), "::", #rust_name),
+                ::core::file!(),
+                ::core::line!(),
+                &[#(#coco::Need::of::<#needs>()),*],
+            );
+            fn locks(&self) -> ::std::vec::Vec<#coco::lock::Lock> {
+                ::std::vec![#(#locks),*]
+            }
+            fn only_the_derive_implements_command(_: #coco::__private::Derived) {}
+        }
+    }
+}
+
+/// `impl Needs<T>` for every resource.
+pub(crate) fn needs(command: &Command<'_>) -> TokenStream {
+    let coco = command.coco();
+    let ident = &command.input.ident;
+    let (impl_generics, type_generics, where_clause) = command.input.generics.split_for_impl();
+    let needs = command.needs();
+    quote! {
+        #(
+            #[automatically_derived]
+            impl #impl_generics #coco::Needs<#needs> for #ident #type_generics #where_clause {}
+        )*
+    }
+}
+
+fn callback(command: &Command<'_>) -> TokenStream {
+    let coco = command.coco();
+    match command.keys.callback.spanned() {
+        Some((span, Callback::SerialChildren)) => {
+            quote_spanned! {span=> #coco::callback::SerialChildren }
+        }
+        None => quote!(#coco::callback::NoCallback),
+    }
+}
+
+/// One element of `locks`; what the compiler has to say of it is said at the type of the field.
+fn lock(command: &Command<'_>, field: &LockField<'_>) -> Option<TokenStream> {
+    let coco = command.coco();
+    let LockField { member, ty, exclusive, shared, group, .. } = field;
+    let mode = match (exclusive.value(), shared.value()) {
+        (Some(()), _) => quote!(#coco::lock::LockMode::Exclusive),
+        (None, Some(())) => quote!(#coco::lock::LockMode::Shared),
+        (None, None) => return None,
+    };
+    let span = ty.span();
+    Some(match group.value() {
+        Some(group) => quote_spanned! {span=>
+            #coco::__private::lock_in::<#ty>(#group, &self.#member, #mode)
+        },
+        None => quote_spanned! {span=> #coco::__private::lock::<#ty>(&self.#member, #mode) },
+    })
+}
+
+impl Command<'_> {
+    /// The path to coco-core.
+    fn coco(&self) -> TokenStream {
+        match self.keys.crate_path.value() {
+            Some(path) => path.to_token_stream(),
+            None => quote!(::coco_core),
+        }
+    }
+
+    fn needs(&self) -> &[Type] {
+        self.keys.needs.value().map_or(&[], Vec::as_slice)
+    }
+}
