@@ -65,6 +65,40 @@ pub trait Store: Send + Sync + 'static {
     fn entity(&self, id: CommandId) -> StoreFuture<'_, Result<Option<CommandEntity>, StoreError>>;
 }
 
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn acquire(&self) -> StoreFuture<'_, Result<Lease, StoreError>> {
+        (**self).acquire()
+    }
+
+    fn release(&self, lease: Lease, clean: bool) -> StoreFuture<'_, Result<(), StoreError>> {
+        (**self).release(lease, clean)
+    }
+
+    fn commit<'a>(
+        &'a self,
+        lease: &'a Lease,
+        steps: Arc<[Step]>,
+    ) -> StoreFuture<'a, Result<Vec<Outcome>, CommitError>> {
+        (**self).commit(lease, steps)
+    }
+
+    fn open_trees(
+        &self,
+        after: Option<CommandId>,
+        limit: usize,
+    ) -> StoreFuture<'_, Result<Vec<TreeRows>, StoreError>> {
+        (**self).open_trees(after, limit)
+    }
+
+    fn tree(&self, root: CommandId) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {
+        (**self).tree(root)
+    }
+
+    fn entity(&self, id: CommandId) -> StoreFuture<'_, Result<Option<CommandEntity>, StoreError>> {
+        (**self).entity(id)
+    }
+}
+
 /// The right of one engine to write, until another acquires the store.
 pub struct Lease {
     /// Grows with every [`Store::acquire`]; a store checks it in every commit.
