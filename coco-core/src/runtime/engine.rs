@@ -30,6 +30,9 @@ use crate::store::{CommitError, Lease, Outcome, Store, StoreError};
 /// How long the steps of a tree wait for the poll of a flow.
 const LONGEST_HOLD: Duration = Duration::from_millis(10);
 
+/// How long a stop waits for the store when the time of the leaves is over.
+const LAST_COMMITS: Duration = Duration::from_secs(5);
+
 /// What a caller asks of the engine.
 pub(crate) enum Request {
     Submit { submit: NewRoot, reply: oneshot::Sender<Result<watch::Receiver<Standing>>> },
@@ -75,6 +78,8 @@ enum Caller {
 
 struct Stopping {
     deadline: Instant,
+    /// The time of the leaves is over; what is left is for the store.
+    is_over: bool,
     reply: oneshot::Sender<()>,
 }
 
@@ -138,9 +143,7 @@ impl Engine {
     pub(crate) async fn run(mut self, mut ears: Ears) {
         let mut in_flight: Option<InFlight> = None;
         loop {
-            while let Ok((at, happened)) = ears.inputs.try_recv() {
-                self.happened(at, happened);
-            }
+            self.take_what_waits(&mut ears);
             if in_flight.is_none() {
                 in_flight = self.next_commit();
             }
@@ -148,6 +151,12 @@ impl Engine {
                 break;
             }
             let deadline = self.next_deadline();
+            let deadline = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 done = committing(&mut in_flight), if in_flight.is_some() => {
@@ -162,10 +171,27 @@ impl Engine {
                 Some((at, happened)) = ears.inputs.recv() => self.happened(at, happened),
                 Some(read) = ears.reads.recv() => self.was_read(read),
                 Some(request) = ears.requests.recv() => self.requested(request),
-                () = tokio::time::sleep_until(deadline) => self.deadline_passed(),
+                () = deadline => {
+                    if self.deadline_passed() {
+                        tracing::warn!("the engine stops with steps that the store did not take");
+                        break;
+                    }
+                }
             }
         }
         self.close().await;
+    }
+
+    /// Takes what others have said since, so that it joins the next batch.
+    fn take_what_waits(&mut self, ears: &mut Ears) {
+        while let Ok((at, happened)) = ears.inputs.try_recv() {
+            self.happened(at, happened);
+        }
+        for _ in 0..ears.requests.len() {
+            if let Ok(request) = ears.requests.try_recv() {
+                self.requested(request);
+            }
+        }
     }
 
     fn requested(&mut self, request: Request) {
@@ -179,9 +205,7 @@ impl Engine {
                 self.tell(Input::Submit(Submit { id, ticket, spec, parameters, locks }));
             }
             Request::Watch { root, reply } => {
-                let is_here = self.machine.has(root) || self.reloading.contains_key(&root);
-                let is_known = is_here || self.watchers.knows(root);
-                let _ = reply.send(is_known.then(|| self.watchers.watch(root)));
+                let _ = reply.send(self.watchers.watch_open(root));
             }
             Request::Retry { at, reply } => {
                 let ticket = self.ticket(Caller::Retry(reply));
@@ -192,11 +216,13 @@ impl Engine {
                     self.watchers.stuck(quarantine.root, quarantine.command, quarantine.reason);
                 }
                 for load in loads {
+                    self.watchers.open(load.root);
                     self.tell(Input::Load(Box::new(load)));
                 }
             }
             Request::Stop { within, reply } => {
-                self.stopping = Some(Stopping { deadline: Instant::now() + within, reply });
+                let deadline = Instant::now() + within;
+                self.stopping = Some(Stopping { deadline, is_over: false, reply });
                 self.tell(Input::Stop);
             }
         }
@@ -282,9 +308,6 @@ impl Engine {
     fn rejected(&mut self, step: &Step, effects: &[Effect], reason: String) {
         let root = step.root;
         self.machine.forget(root);
-        for (step, effects) in self.queue.take_tree(root) {
-            self.skipped(step, &effects);
-        }
         let is_root = |write: &Write| matches!(write, Write::Insert(row) if row.command_id == root);
         if step.writes.iter().any(is_root) {
             if let Some(caller) = ticket_of(effects).and_then(|ticket| self.callers.remove(&ticket))
@@ -295,6 +318,9 @@ impl Engine {
         }
         let cause = Some((step.clone(), reason, Vec::new()));
         self.reloading.insert(root, Reloading { cause, happened: Vec::new() });
+        for (step, effects) in self.queue.take_tree(root) {
+            self.skipped(step, &effects);
+        }
         self.read(root, ReadWhy::Rejected);
     }
 
@@ -359,7 +385,9 @@ impl Engine {
             Effect::Accept { ticket } => match self.callers.remove(&ticket) {
                 Some(Caller::Submit(root, reply)) => {
                     // The caller may have gone; the command is stored all the same.
-                    let _ = reply.send(Ok(self.watchers.watch(root)));
+                    self.watchers.open(root);
+                    let standing = self.watchers.watch_open(root);
+                    let _ = reply.send(standing.ok_or_else(|| EngineError::Shutdown.into()));
                 }
                 Some(Caller::Retry(reply)) => {
                     let _ = reply.send(Ok(()));
@@ -411,22 +439,26 @@ impl Engine {
         self.tasks.insert(at.command, Task { root: at.root, attempt, is_flow, messages, join });
     }
 
-    fn next_deadline(&self) -> Instant {
+    fn next_deadline(&self) -> Option<Instant> {
         let hold = self.held.front().map(|(at, ..)| *at);
         let stop = self.stopping.as_ref().map(|stopping| stopping.deadline);
-        let far = Instant::now() + Duration::from_secs(3600);
-        hold.into_iter().chain(stop).min().unwrap_or(far)
+        hold.into_iter().chain(stop).min()
     }
 
-    fn deadline_passed(&mut self) {
+    /// True when the engine must not wait any longer.
+    fn deadline_passed(&mut self) -> bool {
         let now = Instant::now();
         while let Some((_, root, hold)) = self.held.pop_front_if(|(at, ..)| *at <= now) {
             let at = Address { root, command: root };
             self.tell(Input::Of { at, what: Happened::Flush { hold } });
         }
-        if self.stopping.as_ref().is_some_and(|stopping| stopping.deadline <= now) {
-            self.tasks.clear();
-        }
+        let Some(stopping) = self.stopping.as_mut().filter(|stopping| stopping.deadline <= now)
+        else {
+            return false;
+        };
+        stopping.deadline = now + LAST_COMMITS;
+        self.tasks.clear();
+        std::mem::replace(&mut stopping.is_over, true)
     }
 
     fn is_stopped(&self) -> bool {

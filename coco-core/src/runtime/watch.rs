@@ -23,13 +23,14 @@ pub(crate) enum Standing {
 pub(super) struct Watchers(HashMap<CommandId, watch::Sender<Standing>>);
 
 impl Watchers {
-    pub(super) fn watch(&mut self, root: CommandId) -> watch::Receiver<Standing> {
-        self.0.entry(root).or_insert_with(|| watch::Sender::new(Standing::Open)).subscribe()
+    /// The tree is open from now on.
+    pub(super) fn open(&mut self, root: CommandId) {
+        self.0.entry(root).or_insert_with(|| watch::Sender::new(Standing::Open));
     }
 
-    /// True when somebody watches, or something is wrong with the tree.
-    pub(super) fn knows(&self, root: CommandId) -> bool {
-        self.0.contains_key(&root)
+    /// Watches a tree, if it is open.
+    pub(super) fn watch_open(&self, root: CommandId) -> Option<watch::Receiver<Standing>> {
+        self.0.get(&root).map(watch::Sender::subscribe)
     }
 
     pub(super) fn ended(&mut self, root: CommandId, result: Result<Arc<str>, Failure>) {
@@ -39,7 +40,8 @@ impl Watchers {
     }
 
     pub(super) fn stuck(&mut self, root: CommandId, command: CommandId, reason: Failure) {
-        let watchers = self.0.entry(root).or_insert_with(|| watch::Sender::new(Standing::Open));
+        self.open(root);
+        let Some(watchers) = self.0.get(&root) else { return };
         watchers.send_replace(Standing::Without(EngineError::Stuck { command, reason }));
     }
 

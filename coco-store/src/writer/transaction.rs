@@ -1,0 +1,164 @@
+//! One transaction of the writer.
+
+use std::collections::HashSet;
+use std::time::SystemTime;
+
+use coco_core::lock::{HeldLock, HeldLocks, Lock, LockMode};
+use coco_core::store::{CommitError, Outcome, Step};
+use coco_core::{CommandId, Timestamp};
+use sea_orm::sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sea_orm::sqlx::{self, Row};
+use uuid::Uuid;
+
+use crate::batch::{Plan, asked_keys, sqlite};
+use crate::error::WriteError;
+use crate::statistics::Counters;
+
+pub(crate) struct Transaction<'c> {
+    connection: &'c mut SqliteConnection,
+    counters: &'c Counters,
+}
+
+/// What a `COMMIT` that failed leaves.
+pub(crate) struct FailedCommit {
+    pub(crate) error: CommitError,
+    pub(crate) connection_is_sound: bool,
+}
+
+impl<'c> Transaction<'c> {
+    pub(crate) const fn new(connection: &'c mut SqliteConnection, counters: &'c Counters) -> Self {
+        Self { connection, counters }
+    }
+
+    /// Takes the turn to write, and makes sure that it is still this engine's.
+    pub(crate) async fn begin(&mut self, epoch: i64) -> Result<(), WriteError> {
+        self.execute(sqlite::BEGIN).await?;
+        self.counters.count_statement();
+        let stored = sqlx::query("SELECT epoch FROM engines WHERE engine_id = zeroblob(16)")
+            .fetch_optional(&mut *self.connection)
+            .await?;
+        let stored = stored.map(|row| row.try_get::<i64, _>(0)).transpose()?;
+        if stored == Some(epoch) { Ok(()) } else { Err(WriteError::Commit(CommitError::Lost)) }
+    }
+
+    pub(crate) async fn commit(&mut self) -> Result<(), FailedCommit> {
+        let Err(error) = self.execute("COMMIT").await else {
+            self.counters.count_commit();
+            return Ok(());
+        };
+        // A transaction that can still be rolled back was not committed, not in part either.
+        let connection_is_sound = self.rollback().await;
+        let reason = format!("COMMIT failed: {error}");
+        let error = if connection_is_sound {
+            CommitError::Unavailable(reason)
+        } else {
+            CommitError::Unresolved(reason)
+        };
+        Err(FailedCommit { error, connection_is_sound })
+    }
+
+    /// False where the connection cannot be trusted with another transaction.
+    pub(crate) async fn rollback(&mut self) -> bool {
+        self.execute("ROLLBACK").await.is_ok()
+    }
+
+    /// Applies all of `steps`, or fails.
+    pub(crate) async fn apply(&mut self, steps: &[&Step]) -> Result<Vec<Outcome>, WriteError> {
+        let held = self.holders(steps).await?;
+        let plan = Plan::new(steps, held, Timestamp::from(SystemTime::now()));
+        let data = |error: serde_json::Error| WriteError::Data(error.to_string());
+        for statement in sqlite::statements(&plan).map_err(data)? {
+            self.counters.count_statement();
+            let query = sqlx::query(statement.sql).bind(statement.rows);
+            let done = query.execute(&mut *self.connection).await?;
+            if statement.touches.is_some_and(|expected| done.rows_affected() < expected) {
+                return Err(WriteError::Data("a command to update is not stored".to_owned()));
+            }
+        }
+        Ok(plan.outcomes)
+    }
+
+    /// Applies what can be applied: halves the batch until the steps that fail stand alone.
+    pub(crate) async fn apply_apart(
+        &mut self,
+        steps: &[&Step],
+    ) -> Result<Vec<Outcome>, WriteError> {
+        let mut outcomes = vec![Outcome::Skipped; steps.len()];
+        let mut rejected_trees = HashSet::new();
+        let mut parts = vec![(0..steps.len()).collect::<Vec<_>>()];
+        while let Some(mut part) = parts.pop() {
+            part.retain(|&at| !rejected_trees.contains(&steps[at].root));
+            let chosen: Vec<&Step> = part.iter().map(|&at| steps[at]).collect();
+            self.execute("SAVEPOINT part").await?;
+            match self.apply(&chosen).await {
+                Ok(done) => part.iter().zip(done).for_each(|(&at, done)| outcomes[at] = done),
+                Err(WriteError::Data(reason)) => {
+                    self.execute("ROLLBACK TO part").await?;
+                    if let [at] = part[..] {
+                        rejected_trees.insert(steps[at].root);
+                        outcomes[at] = Outcome::Rejected(reason);
+                    } else {
+                        let second = part.split_off(part.len() / 2);
+                        parts.extend([second, part]);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            self.execute("RELEASE part").await?;
+        }
+        Ok(outcomes)
+    }
+
+    /// Stores how the engine leaves.
+    pub(crate) async fn release(&mut self, clean: bool) -> Result<(), WriteError> {
+        self.counters.count_statement();
+        sqlx::query("UPDATE engines SET clean = ?1 WHERE engine_id = zeroblob(16)")
+            .bind(clean)
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(())
+    }
+
+    /// Who holds the keys that `steps` ask for.
+    async fn holders(&mut self, steps: &[&Step]) -> Result<HeldLocks, WriteError> {
+        let mut held = HeldLocks::default();
+        let keys = sqlite::array(asked_keys(steps).into_iter());
+        if let Some(keys) = keys.map_err(|error| WriteError::Data(error.to_string()))? {
+            self.counters.count_statement();
+            let query = sqlx::query(sqlite::READ_HOLDERS).bind(keys);
+            for row in query.fetch_all(&mut *self.connection).await? {
+                held.insert(held_lock(&row)?);
+            }
+        }
+        Ok(held)
+    }
+
+    async fn execute(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+        self.counters.count_statement();
+        sqlx::query(sql).execute(&mut *self.connection).await.map(drop)
+    }
+}
+
+fn held_lock(row: &SqliteRow) -> Result<HeldLock, sqlx::Error> {
+    let group: String = row.try_get(0)?;
+    let mode: &str = row.try_get(4)?;
+    let command_type: String = row.try_get(3)?;
+    Ok(HeldLock {
+        owner: CommandId::from_uuid(row.try_get::<Uuid, _>(2)?),
+        command_type: command_type.into(),
+        lock: Lock {
+            group: group.into(),
+            key: row.try_get(1)?,
+            mode: mode.parse().unwrap_or(LockMode::Exclusive),
+        },
+        since: Timestamp::from_micros(row.try_get(5)?),
+    })
+}
+
+/// What the caller of a commit is told.
+pub(crate) fn commit_error(error: WriteError) -> CommitError {
+    match error {
+        WriteError::Commit(error) => error,
+        WriteError::Data(reason) => CommitError::Unavailable(reason),
+    }
+}

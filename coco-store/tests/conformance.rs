@@ -1,0 +1,43 @@
+//! The SQLite store does what every store has to do.
+
+use coco_core::CommandId;
+use coco_core::testing::conformance::Fixture;
+use coco_store::SeaOrmStore;
+use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
+use tempfile::TempDir;
+
+struct File(TempDir);
+
+impl File {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("failed to make a directory"))
+    }
+
+    fn address(&self) -> String {
+        format!("sqlite://{}", self.0.path().join("coco.db").display())
+    }
+}
+
+impl Fixture for File {
+    type Store = SeaOrmStore;
+
+    async fn open(&self) -> SeaOrmStore {
+        SeaOrmStore::connect(&self.address()).await.expect("failed to connect")
+    }
+
+    fn evict(&self) {
+        let lock = self.0.path().join("coco.db.lock");
+        std::fs::remove_file(lock).expect("failed to remove the lock");
+    }
+
+    async fn write_status(&self, command: CommandId, status: &'static str) -> bool {
+        let database = Database::connect(self.address()).await.expect("failed to connect");
+        let update = "UPDATE command_entities SET status = ? WHERE command_id = ?";
+        let values = [status.into(), (*command.as_uuid()).into()];
+        let update = Statement::from_sql_and_values(DbBackend::Sqlite, update, values);
+        let done = database.execute_raw(update).await.expect("failed to write the status");
+        done.rows_affected() == 1
+    }
+}
+
+coco_core::store_conformance!(File::new());

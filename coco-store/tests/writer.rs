@@ -1,0 +1,161 @@
+//! The writer: how much it does for a batch, and how it goes on after trouble.
+
+mod support;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use coco_core::lock::{Lock, LockMode, LockRequest};
+use coco_core::store::{CommitError, Lease, Outcome, Step, Store, Write};
+use coco_core::{CommandStatus, Timestamp};
+use coco_store::{Durability, Options, SeaOrmStore, Statistics};
+use sea_orm::{ConnectionTrait, Database};
+
+use self::support::{Place, apply, id, insert, progress, step};
+
+fn locked(n: u128) -> Step {
+    let key = n.to_string();
+    let lock = Lock { group: "disk".into(), key, mode: LockMode::Exclusive };
+    let request = LockRequest {
+        owner: id(n),
+        command_type: "move_disk".into(),
+        ancestors: Vec::new(),
+        locks: vec![lock],
+    };
+    Step { request: Some(Arc::new(request)), ..insert(n) }
+}
+
+fn update(n: u128) -> Step {
+    step(n, Write::Update(id(n), Box::new(progress(CommandStatus::Succeeded))))
+}
+
+fn once(n: u128) -> Step {
+    let result = coco_core::entity::OnceResult {
+        command_id: id(n),
+        root_command_id: id(n),
+        position: 0,
+        name: "reserve".into(),
+        end_order: 1,
+        ended_at: Timestamp::from_micros(1),
+        return_value: None,
+        failure: None,
+    };
+    step(n, Write::Once(Box::new(result)))
+}
+
+/// Statements and commits of one batch.
+async fn cost(store: &SeaOrmStore, lease: &Lease, steps: Vec<Step>) -> Statistics {
+    let before = store.statistics();
+    apply(store, lease, steps).await;
+    let after = store.statistics();
+    Statistics {
+        commits: after.commits - before.commits,
+        statements: after.statements - before.statements,
+    }
+}
+
+#[tokio::test]
+async fn a_batch_costs_the_same_statements_whatever_its_size() {
+    let place = Place::new();
+    let store = place.open().await;
+    let lease = store.acquire().await.unwrap();
+    let mut next = 0;
+    for size in [1, 2, 64, 500] {
+        let ids = next + 1..=next + size;
+        next += size;
+        // `BEGIN`, the fence and `COMMIT` stand around every batch.
+        for (statements, batch) in [
+            (3 + 3, ids.clone().map(locked).collect::<Vec<_>>()),
+            (3 + 1, ids.clone().map(update).collect()),
+            (3 + 1, ids.clone().map(once).collect()),
+            (3 + 1, ids.clone().map(|n| step(n, Write::Release(id(n)))).collect()),
+        ] {
+            let expected = Statistics { commits: 1, statements };
+            assert_eq!(cost(&store, &lease, batch).await, expected, "{size} steps");
+        }
+        // An insert with its lock, its update, its result and its release fold into one each.
+        let ids = next + 1..=next + size;
+        next += size;
+        let release = |n| step(n, Write::Release(id(n)));
+        let all = ids.flat_map(|n| [locked(n), update(n), once(n), release(n)]).collect();
+        let expected = Statistics { commits: 1, statements: 3 + 4 };
+        assert_eq!(cost(&store, &lease, all).await, expected, "{size} of everything");
+    }
+}
+
+#[tokio::test]
+async fn an_offender_costs_a_few_statements_and_no_second_commit() {
+    let place = Place::new();
+    let store = place.open().await;
+    let lease = store.acquire().await.unwrap();
+    apply(&store, &lease, vec![insert(77)]).await;
+    let before = store.statistics();
+    let steps: Vec<Step> = (1..=500).map(insert).collect();
+    let outcomes = store.commit(&lease, steps.into()).await.unwrap();
+    let applied = outcomes.iter().filter(|outcome| **outcome == Outcome::Applied).count();
+    assert_eq!(applied, 499);
+    match &outcomes[76] {
+        Outcome::Rejected(reason) => assert!(reason.contains("UNIQUE"), "{reason}"),
+        other => panic!("expected a rejection, got {other:?}"),
+    }
+    let after = store.statistics();
+    assert_eq!(after.commits - before.commits, 1);
+    assert!(after.statements - before.statements < 80, "{before:?} {after:?}");
+}
+
+#[tokio::test]
+async fn a_dropped_commit_leaves_no_transaction_open() {
+    let place = Place::new();
+    let store = place.open().await;
+    let lease = store.acquire().await.unwrap();
+    let steps: Arc<[Step]> = (1..=100).map(insert).collect();
+    let mut commit = store.commit(&lease, steps);
+    let first = poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx))).await;
+    assert!(first.is_pending(), "the commit was done at the first poll");
+    drop(commit);
+
+    // The next commit stands behind it in the writer's queue, so the first is over after it.
+    apply(&store, &lease, vec![insert(1000)]).await;
+    let other = Database::connect(format!("{}?mode=rw", place.address())).await.unwrap();
+    other.execute_unprepared("PRAGMA busy_timeout = 0").await.unwrap();
+    other.execute_unprepared("BEGIN IMMEDIATE").await.expect("nobody else writes");
+    other.execute_unprepared("ROLLBACK").await.unwrap();
+    assert!(store.entity(id(100)).await.unwrap().is_some(), "what was ordered is done");
+}
+
+#[tokio::test]
+async fn a_table_that_is_missing_is_no_fault_of_the_data_and_heals() {
+    let place = Place::new();
+    let store = place.open().await;
+    let lease = store.acquire().await.unwrap();
+    let other = Database::connect(place.address()).await.unwrap();
+    other.execute_unprepared("ALTER TABLE command_entities RENAME TO gone").await.unwrap();
+    let failed = store.commit(&lease, vec![insert(1), insert(2)].into()).await;
+    assert!(matches!(failed, Err(CommitError::Unavailable(_))), "{failed:?}");
+    other.execute_unprepared("ALTER TABLE gone RENAME TO command_entities").await.unwrap();
+    apply(&store, &lease, vec![insert(1), insert(2)]).await;
+}
+
+#[tokio::test]
+async fn an_engine_that_the_file_does_not_know_is_lost() {
+    let place = Place::new();
+    let store = place.open().await;
+    let lease = store.acquire().await.unwrap();
+    let other = Database::connect(place.address()).await.unwrap();
+    other.execute_unprepared("DELETE FROM engines").await.unwrap();
+    let failed = store.commit(&lease, vec![insert(1)].into()).await;
+    assert!(matches!(failed, Err(CommitError::Lost)), "{failed:?}");
+    assert_eq!(store.statistics().commits, 0);
+    assert_eq!(store.entity(id(1)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn relaxed_durability_commits_as_well() {
+    let place = Place::new();
+    let options = Options::default().durability(Durability::Relaxed);
+    let store = SeaOrmStore::connect_with(&place.address(), options).await.unwrap();
+    let lease = store.acquire().await.unwrap();
+    apply(&store, &lease, vec![insert(1)]).await;
+    assert!(store.entity(id(1)).await.unwrap().is_some());
+}

@@ -1,0 +1,155 @@
+//! Where the commands of a scenario are stored, over the deaths of processes.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coco_core::entity::{CommandEntity, TreeRows};
+use coco_core::prelude::*;
+use coco_core::store::{MemoryStore, Store, StoreError};
+use coco_core::testing::FaultyStore;
+use coco_core::EngineError;
+use coco_store::SeaOrmStore;
+use tempfile::TempDir;
+
+use super::world::World;
+
+/// A store of any kind, as one process opens it.
+pub(crate) type AnyStore = Arc<dyn Store>;
+
+/// A store that stays when the process goes.
+#[derive(Clone)]
+pub(crate) enum Home {
+    Memory(MemoryStore),
+    Sqlite(Arc<TempDir>),
+}
+
+impl Home {
+    pub(crate) fn memory() -> Self {
+        Self::Memory(MemoryStore::default())
+    }
+
+    pub(crate) fn sqlite() -> Self {
+        Self::Sqlite(Arc::new(tempfile::tempdir().expect("a temporary directory")))
+    }
+
+    /// An empty one of the same kind.
+    pub(crate) fn another(&self) -> Self {
+        match self {
+            Self::Memory(_) => Self::memory(),
+            Self::Sqlite(_) => Self::sqlite(),
+        }
+    }
+
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+
+    /// The store, as a new process opens it.
+    pub(crate) async fn open(&self) -> AnyStore {
+        match self {
+            Self::Memory(store) => Arc::new(store.clone()),
+            Self::Sqlite(dir) => {
+                let address = format!("sqlite://{}", dir.path().join("coco.db").display());
+                Arc::new(SeaOrmStore::connect(&address).await.expect("the file opens"))
+            }
+        }
+    }
+
+    /// The same with faults.
+    pub(crate) async fn faulty(&self) -> FaultyStore<AnyStore> {
+        FaultyStore::new(self.open().await)
+    }
+
+    /// A new process.
+    pub(crate) async fn start(&self, world: &World) -> Coordinator {
+        start(self.open().await, world).await
+    }
+
+    pub(crate) async fn tree(&self, root: CommandId) -> TreeRows {
+        let tree = self.open().await.tree(root).await;
+        tree.expect("the store is read").expect("the tree is stored")
+    }
+
+    pub(crate) async fn entity(&self, id: CommandId) -> CommandEntity {
+        let row = self.open().await.entity(id).await;
+        row.expect("the store is read").expect("the command is stored")
+    }
+}
+
+/// Starts an engine on `store`. The engine of a process that was just dropped may have the store
+/// for a moment longer.
+pub(crate) async fn start(store: impl Store + Clone, world: &World) -> Coordinator {
+    loop {
+        match Coordinator::builder(store.clone()).provide(world.clone()).start().await {
+            Err(error) if is_in_use(&error) => tokio::task::yield_now().await,
+            started => return started.expect("the engine starts"),
+        }
+    }
+}
+
+fn is_in_use(error: &Error) -> bool {
+    matches!(error.downcast_ref(), Some(StoreError::InUse { .. }))
+}
+
+/// Waits until `done` says so. What it looks at has nothing to wait for.
+pub(crate) async fn until<F: Future<Output = bool>>(mut done: impl FnMut() -> F) {
+    while !done().await {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Fails a scenario that hangs.
+pub(crate) async fn in_time(scenario: impl Future<Output = ()>) {
+    let minutes = Duration::from_secs(180);
+    assert!(tokio::time::timeout(minutes, scenario).await.is_ok(), "the scenario hangs");
+}
+
+/// The stored failure that `result` is.
+pub(crate) fn failure_of<T>(result: Result<T>) -> Failure {
+    match result {
+        Ok(_) => panic!("it succeeded"),
+        Err(error) => error.failure().unwrap_or_else(|| panic!("no failure: {error}")).clone(),
+    }
+}
+
+/// The command that is stuck, and why.
+pub(crate) fn stuck_of<T>(result: Result<T>) -> (CommandId, Failure) {
+    match result {
+        Ok(_) => panic!("it succeeded"),
+        Err(error) => match error.downcast_ref() {
+            Some(EngineError::Stuck { command, reason }) => (*command, reason.clone()),
+            _ => panic!("not stuck: {error}"),
+        },
+    }
+}
+
+pub(crate) fn engine_error_of<T>(result: Result<T>) -> EngineError {
+    match result {
+        Ok(_) => panic!("it succeeded"),
+        Err(error) => match error.downcast_ref::<EngineError>() {
+            Some(error) => error.clone(),
+            None => panic!("no error of the engine: {error}"),
+        },
+    }
+}
+
+/// Makes a test for each store of each scenario.
+macro_rules! on_every_store {
+    ($($name:ident),+ $(,)?) => { $(
+        mod $name {
+            use super::super::home::{Home, in_time};
+
+            #[tokio::test]
+            async fn memory() {
+                in_time(super::$name(Home::memory())).await;
+            }
+
+            #[tokio::test]
+            async fn sqlite() {
+                in_time(super::$name(Home::sqlite())).await;
+            }
+        }
+    )+ };
+}
+pub(crate) use on_every_store;
