@@ -81,7 +81,11 @@ impl<T: Serialize + DeserializeOwned> Stored for T {
     label = "`{T}` is not in its `needs(…)`",
     note = "add `needs({T})` to the `#[command(…)]` of `{Self}`"
 )]
-pub trait Needs<T> {}
+pub trait Needs<T> {
+    /// Catches an implementation written by hand, of which the start-up check would not know.
+    #[doc(hidden)]
+    fn only_the_derive_implements_needs(proof: crate::private::Derived);
+}
 
 /// What is registered of a command.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use self::flow::Outcome;
 use self::requests::Requests;
 pub(crate) use self::wake::inside_engine_wake;
 use crate::callback::RunsOnce;

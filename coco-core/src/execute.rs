@@ -2,9 +2,7 @@
 
 use std::future::{Future, ready};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
+use crate::command::Stored;
 use crate::context::{Context, LeafContext};
 use crate::error::Result;
 use crate::failure::Failure;
@@ -21,7 +19,7 @@ use crate::failure::Failure;
 )]
 pub trait Execute: Sized + Send + Sync + 'static {
     /// What it returns when it succeeds; stored as JSON.
-    type Output: Serialize + DeserializeOwned + Send + Sync + 'static;
+    type Output: Stored + Send + Sync + 'static;
 
     /// The work. A leaf runs once, and when the process dies in the middle it fails, unless the
     /// command is `idempotent`; then it runs again. A flow (`callback = SerialChildren`) runs

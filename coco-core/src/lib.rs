@@ -146,7 +146,7 @@ use __private as private;
 #[cfg(feature = "derive")]
 pub use coco_macros::{Command, LockKey};
 pub use command::{Command, Declaration, Descriptor, Need, Needs, Spec, Stored};
-pub use context::{Context, LeafContext};
+pub use context::{Context, LeafContext, Outcome};
 pub use coordinator::{Builder, CommandHandle, Coordinator};
 pub use erased::DynCommand;
 pub use error::{EngineError, Error, Result};

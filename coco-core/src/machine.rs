@@ -35,6 +35,7 @@ pub(crate) use self::input::{
     Address, Effect, FlowEnd, Happened, Input, Load, Loaded, LoadedCommand, Output, Polled,
     Refusal, Run, RunKind, Stored, Submit,
 };
+use self::step::Step;
 use self::tree::{Tree, Turn};
 use crate::id::CommandId;
 use crate::time::Timestamp;
@@ -79,9 +80,10 @@ impl Machine {
         }
     }
 
-    /// Forgets a tree whose step was rejected; it is then loaded anew.
-    pub(crate) fn forget(&mut self, root: CommandId) {
-        self.trees.remove(&root);
+    /// Forgets a tree whose step was rejected, and gives the steps that it still held; it is
+    /// then loaded anew.
+    pub(crate) fn forget(&mut self, root: CommandId) -> Vec<(Step, Vec<Effect>)> {
+        self.trees.remove(&root).map(|tree| tree.held).unwrap_or_default()
     }
 
     /// True when this tree is here.

@@ -4,9 +4,10 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{DeriveInput, Type};
+use syn::{DeriveInput, Generics, Type, parse_quote};
 
 use crate::ast::{Callback, Command, LockField, LockScope};
+use crate::attr::written;
 use crate::check::check;
 use crate::errors::Errors;
 use crate::fallback;
@@ -24,13 +25,11 @@ fn registered(command: &Command<'_>) -> TokenStream {
     let ident = &command.input.ident;
     let name = command.stored_name();
     let implementation = implementation(command);
-    let needs = needs(command);
     quote! {
         const _: () = {
             // The expansion of `typetag::serde` names its crate by this word.
             use #coco::__private::typetag;
             #implementation
-            #needs
             #[automatically_derived]
             #[typetag::serde(name = #name)]
             impl #coco::DynCommand for #ident {}
@@ -45,7 +44,8 @@ fn registered(command: &Command<'_>) -> TokenStream {
 pub(crate) fn implementation(command: &Command<'_>) -> TokenStream {
     let coco = command.coco();
     let ident = &command.input.ident;
-    let (impl_generics, type_generics, where_clause) = command.input.generics.split_for_impl();
+    let generics = generics(command);
+    let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
     let callback = callback(command);
     let name = command.stored_name();
     let rust_name = ident.unraw().to_string();
@@ -77,21 +77,27 @@ pub(crate) fn implementation(command: &Command<'_>) -> TokenStream {
             }
             fn only_the_derive_implements_command(_: #coco::__private::Derived) {}
         }
+        #(
+            #[automatically_derived]
+            impl #impl_generics #coco::Needs<#needs> for #ident #type_generics #where_clause {
+                fn only_the_derive_implements_needs(_: #coco::__private::Derived) {}
+            }
+        )*
     }
 }
 
-/// `impl Needs<T>` for every resource.
-pub(crate) fn needs(command: &Command<'_>) -> TokenStream {
-    let coco = command.coco();
-    let ident = &command.input.ident;
-    let (impl_generics, type_generics, where_clause) = command.input.generics.split_for_impl();
-    let needs = command.needs();
-    quote! {
-        #(
-            #[automatically_derived]
-            impl #impl_generics #coco::Needs<#needs> for #ident #type_generics #where_clause {}
-        )*
+/// The generics of the type, which a sound command does not have. With an error beside it, it is
+/// a command wherever it could be one.
+fn generics(command: &Command<'_>) -> Generics {
+    let mut generics = command.input.generics.clone();
+    if !generics.params.is_empty() {
+        let coco = command.coco();
+        generics
+            .make_where_clause()
+            .predicates
+            .push(parse_quote!(Self: #coco::Execute + #coco::Stored));
     }
+    generics
 }
 
 fn callback(command: &Command<'_>) -> TokenStream {
@@ -131,7 +137,14 @@ impl Command<'_> {
         }
     }
 
-    fn needs(&self) -> &[Type] {
-        self.keys.needs.value().map_or(&[], Vec::as_slice)
+    /// The resources, each once.
+    fn needs(&self) -> Vec<&Type> {
+        let mut needs: Vec<&Type> = Vec::new();
+        for ty in self.keys.needs.value().into_iter().flatten() {
+            if !needs.iter().any(|earlier| written(*earlier) == written(ty)) {
+                needs.push(ty);
+            }
+        }
+        needs
     }
 }

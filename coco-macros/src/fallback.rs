@@ -12,12 +12,10 @@ use crate::expand;
 pub(crate) fn command(command: &Command<'_>, errors: &Errors) -> TokenStream {
     let errors = errors.to_compile_errors();
     let implementation = expand::implementation(command);
-    let needs = expand::needs(command);
     quote! {
         #errors
         const _: () = {
             #implementation
-            #needs
         };
     }
 }

@@ -1,4 +1,8 @@
-//! The derives of coco-core, which re-exports them; use them from there.
+//! The derives of coco-core, which re-exports them: use them from there.
+//!
+//! The way of a derive, a file a step: `attr` reads keys and values, `ast` holds what was written,
+//! `check` knows the rules, `expand` writes the implementation. Mistakes are collected in `errors`
+//! and reported together; `fallback` puts an implementation beside them.
 
 mod ast;
 mod attr;
@@ -11,13 +15,58 @@ mod lock_key;
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
-/// Makes a struct a command: implements `Command` for it and registers it under its stored name.
+/// Makes a struct a command: declares it to the engine and registers it under its stored name.
+///
+/// ```ignore
+/// #[derive(Command, Serialize, Deserialize)]
+/// #[command(lock = Execution, callback = SerialChildren)]
+/// struct MoveDisk {
+///     #[lock(exclusive)]
+///     disk: DiskId,
+///     #[lock(shared, group = "domain")]
+///     target: String,
+/// }
+/// ```
+///
+/// The struct also needs `Serialize`, `Deserialize` and an `impl Execute`. It cannot be generic.
+///
+/// # `#[command(…)]` on the struct
+///
+/// | key | meaning | default |
+/// |---|---|---|
+/// | `name = "…"` | the name that stands for the type in the store, of the letters `a-z`, `0-9` and `_`; what is stored is found again by it | snake_case of the struct |
+/// | `lock = …` | how long the locks of its fields are held: `None`, `Execution` (until the work has succeeded, or has failed and ended) or `Command` (until the end hook is through) | `None` |
+/// | `callback = …` | what happens beyond `execute`: `SerialChildren` makes it a flow that awaits children | a leaf, whose `execute` runs once |
+/// | `needs(T, …)` | the resources that `cx.get::<T>()` gives; a coordinator does not start without them | none |
+/// | `idempotent` | a leaf whose `execute` was interrupted by the death of the process runs again, where it else fails | fails |
+/// | `crate = path` | where coco-core is, for a crate that has it under another name | `::coco_core` |
+///
+/// # `#[lock(…)]` on a field
+///
+/// | key | meaning |
+/// |---|---|
+/// | `exclusive` | nobody else may hold the lock |
+/// | `shared` | others may hold it shared |
+/// | `group = "…"` | the kind of thing, for a field of any type with `Display`; without it the type of the field implements `LockKey` |
 #[proc_macro_derive(Command, attributes(command, lock))]
 pub fn derive_command(input: TokenStream) -> TokenStream {
     expand::derive(&parse_macro_input!(input as DeriveInput)).into()
 }
 
-/// Makes a type the key of a lock.
+/// Makes a struct with one field the key of a lock; the field's type implements `Display`.
+///
+/// ```ignore
+/// #[derive(LockKey, Serialize, Deserialize, Clone, Copy)]
+/// #[lock_key(group = "disk")]
+/// struct DiskId(Uuid);
+/// ```
+///
+/// # `#[lock_key(…)]`
+///
+/// | key | meaning | default |
+/// |---|---|---|
+/// | `group = "…"` | the kind of thing; keys of two groups never meet | must be given |
+/// | `crate = path` | where coco-core is, for a crate that has it under another name | `::coco_core` |
 #[proc_macro_derive(LockKey, attributes(lock_key))]
 pub fn derive_lock_key(input: TokenStream) -> TokenStream {
     lock_key::derive(&parse_macro_input!(input as DeriveInput)).into()

@@ -78,7 +78,7 @@ fn implementation(input: &DeriveInput, keys: &Keys) -> TokenStream {
     };
     let group = keys.group.value().map(LitStr::value).unwrap_or_default();
     let key = match members(&input.data).as_slice() {
-        [(member, field)] => key(&coco, member, field),
+        [(member, field)] if input.generics.params.is_empty() => key(&coco, member, field),
         _ => quote!(::std::string::String::new()),
     };
     quote! {

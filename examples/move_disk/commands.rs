@@ -207,7 +207,7 @@ impl Execute for RecordChecksum {
             let with = move || before.with(&image, extent);
             checksum = cx.get::<Disk>().work(cx, Some(extent), with).await?;
         }
-        Ok(checksum.to_text())
+        Ok(checksum.into_text())
     }
 
     async fn end_successfully(&mut self, _: &String, _: &LeafContext<Self>) -> Result<()> {
@@ -288,7 +288,7 @@ impl Execute for VerifyGroup {
             let with = move || before.with(&copy, extent);
             checksum = cx.get::<Disk>().work(cx, Some(extent), with).await?;
         }
-        if checksum.to_text() == self.sha256 {
+        if checksum.into_text() == self.sha256 {
             Ok(())
         } else {
             Err(Error::other(format!("the copy of {} differs from the image", self.group)))
@@ -335,7 +335,7 @@ impl Execute for ReadTarget {
 
     async fn execute(&mut self, cx: &Context<Self>) -> Result<String> {
         let target = self.target.path();
-        let read = move || Checksum::of(&target).map(Checksum::to_text);
+        let read = move || Checksum::of(&target).map(Checksum::into_text);
         cx.get::<Disk>().work(cx, None, read).await
     }
 

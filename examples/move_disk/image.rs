@@ -96,7 +96,7 @@ impl Checksum {
     }
 
     /// As it is written: 64 hexadecimal digits.
-    pub fn to_text(self) -> String {
+    pub fn into_text(self) -> String {
         self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }

@@ -97,7 +97,7 @@ async fn begin(coordinator: &Coordinator, job: &Job) -> Result<bool> {
         let request = MoveDisk::new(image, &job.to)?;
         let (from, target) = (request.image.clone(), request.target.clone());
         if !from.path().exists() && target.path().exists() {
-            let sha256 = Checksum::of(&target.path())?.to_text();
+            let sha256 = Checksum::of(&target.path())?.into_text();
             say(format_args!("{from} was moved before: {target} has SHA-256 {sha256}"));
             continue;
         }

@@ -4,11 +4,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use coco_core::EngineError;
 use coco_core::entity::{CommandEntity, TreeRows};
 use coco_core::prelude::*;
 use coco_core::store::{MemoryStore, Store, StoreError};
 use coco_core::testing::FaultyStore;
-use coco_core::EngineError;
 use coco_store::SeaOrmStore;
 use tempfile::TempDir;
 

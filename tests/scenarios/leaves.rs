@@ -80,13 +80,7 @@ async fn act(world: &World, id: CommandId, label: &str, attempt: u32) -> Result<
     Ok(format!("{label}!"))
 }
 
-async fn end(
-    world: &World,
-    id: CommandId,
-    label: &str,
-    outcome: &str,
-    attempt: u32,
-) -> Result<()> {
+async fn end(world: &World, id: CommandId, label: &str, outcome: &str, attempt: u32) -> Result<()> {
     world.note(id, format!("{label} ends: {outcome}"), attempt);
     world.pass(&format!("end of {label}")).await;
     match world.word(&format!("fail end of {label}")) {

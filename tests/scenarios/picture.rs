@@ -63,10 +63,8 @@ fn paths(rows: &TreeRows) -> HashMap<CommandId, Vec<i32>> {
         let lineage = std::iter::successors(by_id.get(id), |row| {
             row.parent_command_id.as_ref().and_then(|parent| by_id.get(parent))
         });
-        let mut path: Vec<_> = lineage
-            .filter(|row| row.parent_command_id.is_some())
-            .map(|row| row.position)
-            .collect();
+        let mut path: Vec<_> =
+            lineage.filter(|row| row.parent_command_id.is_some()).map(|row| row.position).collect();
         path.reverse();
         path
     };

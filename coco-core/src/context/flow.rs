@@ -1,13 +1,11 @@
 //! What a flow can ask for: children, stored steps, and values that a replay gives again.
 
 use std::future::{Future, pending, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::SystemTime;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::requests::{AskedChild, Ended, Requests};
@@ -24,20 +22,17 @@ use crate::failure::{Failure, FailureKind};
 /// that awaits it is dropped, and the flow ends after it. The only errors are the stored failures
 /// of children and steps: when the engine stops, or the flow cannot go on, the future stays
 /// pending and the flow is dropped.
-impl<C: Command> Context<C>
-where
-    C::Callback: AwaitsChildren,
-{
+impl<C: Command> Context<C> {
     /// Runs `child` and gives its output.
     ///
     /// # Errors
     /// The stored [`Failure`] of the child.
-    pub fn child<D: Command>(
-        &self,
-        child: D,
-    ) -> impl Future<Output = Result<D::Output>> + Send + use<'_, C, D> {
+    pub fn child<D: Command>(&self, child: D) -> Outcome<'_, D::Output>
+    where
+        C::Callback: AwaitsChildren,
+    {
         let outputs = run_children(&self.scope, vec![child]);
-        async move { Ok(outputs.await?.swap_remove(0)) }
+        Outcome(Box::pin(async move { Ok(outputs.await?.swap_remove(0)) }))
     }
 
     /// Runs all `children` side by side, waits until every one has ended, and gives their outputs
@@ -48,8 +43,11 @@ where
     pub fn children<D: Command, I: IntoIterator<Item = D>>(
         &self,
         children: I,
-    ) -> impl Future<Output = Result<Vec<D::Output>>> + Send + use<'_, C, D, I> {
-        run_children(&self.scope, children.into_iter().collect())
+    ) -> Outcome<'_, Vec<D::Output>>
+    where
+        C::Callback: AwaitsChildren,
+    {
+        Outcome(Box::pin(run_children(&self.scope, children.into_iter().collect())))
     }
 
     /// Runs `step` and stores its result under `name`; a replay gives the stored result. It runs
@@ -60,44 +58,65 @@ where
     ///
     /// # Errors
     /// The stored [`Failure`] of the step.
-    pub async fn once<T, F>(
-        &self,
-        name: impl Into<Arc<str>> + Send,
-        step: impl FnOnce(LeafContext<C>) -> F + Send,
-    ) -> Result<T>
+    pub fn once<'a, T, F>(
+        &'a self,
+        name: impl Into<Arc<str>>,
+        step: impl FnOnce(LeafContext<C>) -> F + Send + 'a,
+    ) -> Outcome<'a, T>
     where
-        T: Serialize + DeserializeOwned + Send,
-        F: Future<Output = Result<T>> + Send,
+        C::Callback: AwaitsChildren,
+        T: Stored + Send + 'a,
+        F: Future<Output = Result<T>> + Send + 'a,
     {
         let name = name.into();
-        let mut request = Request::once(self.scope.requests(), Arc::clone(&name));
-        if let Some(ended) = request.turn_or_answer().await {
-            return read(&request, &name, ended).await;
-        }
-        let result = run_once(step(LeafContext::new(self.scope.clone()))).await;
-        let stored = match result {
-            Ok(value) => value
-                .encode()
-                .map_err(|why| Failure::new(FailureKind::NotStorable, why.to_string())),
-            Err(error) => Err(error.into_failure(self.scope.id())),
-        };
-        request
-            .requests
-            .once_ended(request.first, stored.map_err(|failure| failure.of(self.scope.id())));
-        let mut answers = request.answers().await;
-        let ended = answers.swap_remove(0).1;
-        read(&request, &name, ended).await
+        Outcome(Box::pin(async move {
+            let mut request = Request::once(self.scope.requests(), Arc::clone(&name));
+            if let Some(ended) = request.turn_or_answer().await {
+                return read(&request, &name, ended).await;
+            }
+            let result = run_once(step(LeafContext::new(self.scope.clone()))).await;
+            let stored = match result {
+                Ok(value) => value
+                    .encode()
+                    .map_err(|why| Failure::new(FailureKind::NotStorable, why.to_string())),
+                Err(error) => Err(error.into_failure(self.scope.id())),
+            };
+            request
+                .requests
+                .once_ended(request.first, stored.map_err(|failure| failure.of(self.scope.id())));
+            let mut answers = request.answers().await;
+            let ended = answers.swap_remove(0).1;
+            read(&request, &name, ended).await
+        }))
     }
 
     /// A UUID that is the same on every run of the flow. Costs nothing.
-    pub fn uuid(&self) -> Uuid {
+    pub fn uuid(&self) -> Uuid
+    where
+        C::Callback: AwaitsChildren,
+    {
         self.scope.id().derive("uuid", self.scope.requests().take_position())
     }
 
     /// The time at which the last outcome that was given to the flow had ended, or at which the
     /// flow was asked for: the same on every run of it. Costs nothing.
-    pub fn now(&self) -> SystemTime {
+    pub fn now(&self) -> SystemTime
+    where
+        C::Callback: AwaitsChildren,
+    {
         self.scope.requests().now().into()
+    }
+}
+
+/// What a flow asked for, when it is awaited: the output of a child, of several, or of a step.
+#[must_use = "nothing is asked before it is awaited"]
+pub struct Outcome<'a, T>(Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>);
+
+impl<T> Future for Outcome<'_, T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
     }
 }
 
@@ -133,8 +152,8 @@ fn asked_child<D: Command>(scope: &Scope, child: &D, replaying: bool) -> AskedCh
 }
 
 /// What a flow sees is always decoded from its stored form.
-async fn read<T: DeserializeOwned>(request: &Request<'_>, name: &str, ended: Ended) -> Result<T> {
-    match serde_json::from_str(&ended.result?) {
+async fn read<T: Stored>(request: &Request<'_>, name: &str, ended: Ended) -> Result<T> {
+    match T::decode(&ended.result?) {
         Ok(value) => Ok(value),
         Err(error) => {
             request

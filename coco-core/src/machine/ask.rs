@@ -80,16 +80,16 @@ impl Tree {
             Ok(parameters) => (parameters, None),
             Err(failure) => ("null".into(), Some(failure.of(id))),
         };
-        let locks = if unstorable.is_some() { Vec::new() } else { child.locks };
-        let mut node = Node::new(child.spec, Some(parent), position, parameters, turn.now, locks);
-        self.node(parent).open_children += 1;
+        let mut node =
+            Node::new(child.spec, Some(parent), position, parameters, turn.now, child.locks);
         if let Some(failure) = unstorable {
-            let row = Write::Insert(Box::new(node.row(id, self.root)));
-            self.nodes.insert(id, node);
-            self.emit(id, None, vec![row], Vec::new());
-            self.end_refused(turn, id, failure);
+            let end_order = self.insert_ended(turn, node.row(id, self.root), &failure);
+            if let Some(flow) = self.flow(parent) {
+                flow.ended(end_order, position, Ended { result: Err(failure), at: turn.now });
+            }
             return;
         }
+        self.node(parent).open_children += 1;
         if node.locks.is_empty() {
             node.begin();
             let row = Write::Insert(Box::new(node.row(id, self.root)));

@@ -197,6 +197,11 @@ pub(crate) enum RunKind {
 }
 
 impl Happened {
+    /// True when a leaf or an end hook is over.
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self, Self::Ran { .. } | Self::Hooked(_))
+    }
+
     /// The answer when the tree is not here.
     pub(super) fn refuse_absent(&self, at: Address, turn: &mut Turn<'_>) {
         if let Self::Retry { ticket } | Self::Replay { ticket, .. } = self {

@@ -97,10 +97,14 @@ impl Tree {
             let at = Address { root: tree.root, command: *id };
             turn.out.push(super::Output::Do(Effect::Stuck { at, reason }));
         }
-        for id in tree.children_first() {
-            let mut next = tree.resume(turn, id, &mut lost);
-            while let Some(parent) = next {
-                next = tree.advance(turn, parent);
+        let open = tree.children_first();
+        let moved: Vec<_> =
+            open.into_iter().filter_map(|id| tree.resume(turn, id, &mut lost)).collect();
+        // Only now, so that none is resumed which the end of a child has moved already.
+        for id in moved {
+            let mut next = Some(id);
+            while let Some(id) = next {
+                next = tree.advance(turn, id);
             }
         }
         tree
@@ -184,6 +188,7 @@ impl Tree {
                 self.park(id, failure.unwrap_or_else(|| Failure::new(FailureKind::Rejected, "")));
                 None
             }
+            CommandStatus::Succeeded | CommandStatus::Failed if lost.running.contains(&id) => None,
             CommandStatus::Succeeded | CommandStatus::Failed => {
                 let node = &self.nodes[&id];
                 let effects = vec![self.run_hook(node, id, node.end_hook())];

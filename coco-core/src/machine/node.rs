@@ -62,6 +62,11 @@ impl Node {
         self.progress.attempt += 1;
     }
 
+    /// True while this run of `execute` counts.
+    pub(super) fn runs(&self, attempt: i32) -> bool {
+        self.progress.status == CommandStatus::Active && self.progress.attempt == attempt
+    }
+
     /// # Panics
     /// When the table of statuses has no such way: a bug, better loud than stored.
     pub(super) fn become_status(&mut self, next: CommandStatus) {

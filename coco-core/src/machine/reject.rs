@@ -6,7 +6,7 @@ use super::node::failure_json;
 use super::step::{Step, Write};
 use super::tree::{Tree, Turn};
 use crate::context::requests::Ended;
-use crate::entity::Progress;
+use crate::entity::{CommandEntity, Progress};
 use crate::erased::{Hooks, Reply};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
@@ -69,31 +69,37 @@ impl Tree {
     }
 
     /// A child whose row was rejected is stored as failed, without its parameters.
-    fn insert_failed(
-        &mut self,
-        turn: &mut Turn<'_>,
-        mut row: crate::entity::CommandEntity,
-        failure: &Failure,
-    ) {
+    fn insert_failed(&mut self, turn: &mut Turn<'_>, mut row: CommandEntity, failure: &Failure) {
         let Some(parent) = row.parent_command_id else { return };
         if !self.nodes.contains_key(&parent) {
             return;
         }
-        self.end_order += 1;
         row.command_parameters = "null".into();
+        let (position, name) = (row.position, row.command_type.clone());
+        let end_order = self.insert_ended(turn, row, failure);
+        if let Some(flow) = self.flow(parent) {
+            let ended = Ended { result: Err(failure.clone()), at: turn.now };
+            flow.store_child(end_order, position, name, ended);
+        }
+    }
+
+    /// Stores a child that has failed before it was anything else: one write, so that no restart
+    /// meets parameters that nobody can read. Gives its end order.
+    pub(super) fn insert_ended(
+        &mut self,
+        turn: &Turn<'_>,
+        mut row: CommandEntity,
+        failure: &Failure,
+    ) -> i64 {
+        self.end_order += 1;
         row.progress = Progress {
             failure: Some(failure_json(failure)),
             end_order: Some(self.end_order),
             ended_at: Some(turn.now),
             ..Progress::new(CommandStatus::EndedWithFailure)
         };
-        let (end_order, position, name) = (self.end_order, row.position, row.command_type.clone());
-        if let Some(flow) = self.flow(parent) {
-            let ended = Ended { result: Err(failure.clone()), at: turn.now };
-            flow.store_child(end_order, position, name, ended);
-        }
-        let id = row.command_id;
-        self.emit(id, None, vec![Write::Insert(Box::new(row))], Vec::new());
+        self.emit(row.command_id, None, vec![Write::Insert(Box::new(row))], Vec::new());
+        self.end_order
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Tree {
     /// How many flows were given outcomes and have not answered.
     polls: usize,
     /// Steps that wait for those polls.
-    held: Vec<(Step, Vec<Effect>)>,
+    pub(super) held: Vec<(Step, Vec<Effect>)>,
     /// Counts how often steps began to be held.
     hold: u64,
     is_announced: bool,
@@ -115,16 +115,16 @@ impl Tree {
                 failure.data = serde_json::to_value(&conflict).ok();
                 self.end_refused(turn, id, failure)
             }
+            // What a run says that was given up is not heard, even where its attempt stands.
             Happened::Ran { attempt, reply } => {
-                let runs = node.flow.is_none() && node.progress.status == CommandStatus::Active;
-                if runs && node.progress.attempt == attempt {
+                if node.flow.is_none() && node.runs(attempt) {
                     self.executed(turn, id, reply, None)
                 } else {
                     None
                 }
             }
             Happened::Polled { attempt, polled } => {
-                if node.progress.attempt == attempt {
+                if node.runs(attempt) {
                     self.polled(turn, id, polled)
                 } else {
                     None

@@ -307,18 +307,17 @@ impl Engine {
     /// The tree is forgotten and read again, with the rejection in place of what was rejected.
     fn rejected(&mut self, step: &Step, effects: &[Effect], reason: String) {
         let root = step.root;
-        self.machine.forget(root);
+        let held = self.machine.forget(root);
         let is_root = |write: &Write| matches!(write, Write::Insert(row) if row.command_id == root);
+        if let Some(caller) = ticket_of(effects).and_then(|ticket| self.callers.remove(&ticket)) {
+            caller.refuse(Error::other(format!("the store refused the command: {reason}")));
+        }
         if step.writes.iter().any(is_root) {
-            if let Some(caller) = ticket_of(effects).and_then(|ticket| self.callers.remove(&ticket))
-            {
-                caller.refuse(Error::other(format!("the store refused the command: {reason}")));
-            }
             return self.watchers.forget(root);
         }
         let cause = Some((step.clone(), reason, Vec::new()));
         self.reloading.insert(root, Reloading { cause, happened: Vec::new() });
-        for (step, effects) in self.queue.take_tree(root) {
+        for (step, effects) in self.queue.take_tree(root).into_iter().chain(held) {
             self.skipped(step, &effects);
         }
         self.read(root, ReadWhy::Rejected);
@@ -370,7 +369,10 @@ impl Engine {
             (ReadWhy::Rejected, Ok(tree)) => {
                 let Some(reloading) = self.reloading.remove(&read.root) else { return };
                 let Some((step, reason, skipped)) = reloading.cause else { return };
-                let running = self.tasks.drop_flows(read.root);
+                // What is over but not told yet is told after the tree is back.
+                let over = reloading.happened.iter().filter(|(_, what)| what.is_over());
+                let mut running = self.tasks.drop_flows(read.root);
+                running.extend(over.map(|(at, _)| at.command));
                 let cause = Loaded::Rejected { step, reason, skipped, running };
                 self.tell(Input::Load(Box::new(tree.because(cause))));
                 for (at, happened) in reloading.happened {
@@ -490,7 +492,7 @@ impl Caller {
 
 fn ticket_of(effects: &[Effect]) -> Option<u64> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Accept { ticket } => Some(*ticket),
+        Effect::Accept { ticket } | Effect::Reload { ticket, .. } => Some(*ticket),
         _ => None,
     })
 }

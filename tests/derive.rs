@@ -1,0 +1,203 @@
+//! What the derives make of a type.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs, unreachable_pub, unused_qualifications, clippy::pedantic)]
+
+use std::fmt;
+
+use coco_core::callback::CallbackKind;
+use coco_core::lock::{Lock, LockMode, LockScope};
+use coco_core::prelude::*;
+use coco_core::{Declaration, DynCommand};
+use serde::{Deserialize, Serialize};
+
+/// A crate of somebody else who hands ours on.
+mod facade {
+    pub(crate) use coco_core as commands;
+}
+
+macro_rules! does_nothing {
+    ($($command:ty),*) => {$(
+        impl Execute for $command {
+            type Output = ();
+
+            async fn execute(&mut self, _: &Context<Self>) -> Result<()> {
+                Ok(())
+            }
+        }
+    )*};
+}
+
+#[derive(LockKey, Serialize, Deserialize, Clone, Copy)]
+#[lock_key(group = "disk")]
+struct DiskId(u32);
+
+#[derive(LockKey, Serialize, Deserialize)]
+#[lock_key(group = "path", crate = facade::commands)]
+struct Path {
+    text: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Vm(u8);
+
+impl fmt::Display for Vm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "vm {}", self.0)
+    }
+}
+
+struct Storage;
+struct Network;
+
+const LINE_BEFORE_PLAIN: u32 = line!();
+#[derive(Command, Serialize, Deserialize, Debug, PartialEq)]
+struct Plain {
+    number: u8,
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(
+    name = "move_disk_1",
+    lock = Command,
+    callback = SerialChildren,
+    needs(Storage, Vec<Network>),
+    crate = facade::commands,
+)]
+struct MoveDisk {
+    #[lock(exclusive)]
+    disk: DiskId,
+    #[lock(shared, group = "vm")]
+    vm: Vm,
+    #[lock(shared)]
+    target: Path,
+    unlocked: u8,
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(idempotent)]
+#[command(lock = Execution)]
+struct HTTPFetch2(#[lock(group = "url", exclusive)] String, u8);
+
+#[derive(Command, Serialize, Deserialize)]
+struct Unit;
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = SerialChildren, needs(Storage))]
+struct Flow(u8);
+
+#[derive(Command, Serialize, Deserialize)]
+struct r#Async {
+    r#type: u8,
+}
+
+does_nothing!(Plain, MoveDisk, HTTPFetch2, Unit, r#Async);
+
+impl Execute for Flow {
+    type Output = u8;
+
+    async fn execute(&mut self, cx: &Context<Self>) -> Result<u8> {
+        cx.child(Plain { number: self.0 }).await?;
+        cx.children([Unit, Unit]).await?;
+        let stored =
+            cx.once("reach", async |cx| Ok(std::ptr::from_ref::<Storage>(cx.get()) as usize));
+        drop(stored);
+        Ok(self.0)
+    }
+}
+
+const fn spec<C: Command>() -> (&'static str, CallbackKind, bool, LockScope) {
+    let spec = C::DESCRIPTOR.spec;
+    (spec.name, spec.callback, spec.idempotent, spec.scope)
+}
+
+fn lock(group: &'static str, key: &str, mode: LockMode) -> Lock {
+    Lock { group: group.into(), key: key.to_owned(), mode }
+}
+
+#[test]
+fn every_key_arrives() {
+    let flow = CallbackKind::SerialChildren;
+    assert_eq!(spec::<Plain>(), ("plain", CallbackKind::None, false, LockScope::None));
+    assert_eq!(spec::<Unit>(), ("unit", CallbackKind::None, false, LockScope::None));
+    assert_eq!(spec::<MoveDisk>(), ("move_disk_1", flow, false, LockScope::Command));
+    assert_eq!(
+        spec::<HTTPFetch2>(),
+        ("http_fetch2", CallbackKind::None, true, LockScope::Execution)
+    );
+    assert_eq!(spec::<Flow>(), ("flow", flow, false, LockScope::None));
+    assert_eq!(MoveDisk::DESCRIPTOR.needs.len(), 2);
+}
+
+#[test]
+fn a_raw_identifier_is_stored_without_its_mark() {
+    assert_eq!(spec::<r#Async>().0, "async");
+    assert_eq!(r#Async::DESCRIPTOR.rust_path, "derive::Async");
+}
+
+#[test]
+fn the_descriptor_knows_the_place() {
+    assert_eq!(Plain::DESCRIPTOR.rust_path, "derive::Plain");
+    assert_eq!(Plain::DESCRIPTOR.file, file!());
+    assert_eq!(Plain::DESCRIPTOR.line, LINE_BEFORE_PLAIN + 1);
+}
+
+#[test]
+fn locks_of_every_form_of_field() {
+    let command = MoveDisk {
+        disk: DiskId(7),
+        vm: Vm(2),
+        target: Path { text: "/a".to_owned() },
+        unlocked: 0,
+    };
+    assert_eq!(
+        command.locks(),
+        [
+            lock("disk", "7", LockMode::Exclusive),
+            lock("vm", "vm 2", LockMode::Shared),
+            lock("path", "/a", LockMode::Shared),
+        ]
+    );
+    assert_eq!(HTTPFetch2("u".to_owned(), 1).locks(), [lock("url", "u", LockMode::Exclusive)]);
+    assert_eq!(Unit.locks(), []);
+}
+
+#[test]
+fn names_are_listed_and_sound() {
+    coco_core::assert_registry();
+    assert_eq!(
+        coco_core::stored_names(),
+        ["async", "flow", "http_fetch2", "local", "move_disk_1", "plain", "unit"]
+    );
+}
+
+#[test]
+fn a_command_may_be_local_to_a_function() {
+    #[derive(Command, Serialize, Deserialize)]
+    struct Local;
+    does_nothing!(Local);
+    assert_eq!(spec::<Local>().0, "local");
+}
+
+#[test]
+fn a_dyn_command_stands_inside_other_values() {
+    #[derive(Serialize, Deserialize)]
+    struct Plan {
+        steps: Vec<Box<dyn DynCommand>>,
+    }
+    let plan =
+        Plan { steps: vec![Box::new(Plain { number: 3 }), Box::new(Unit), Box::new(Flow(1))] };
+    let json = serde_json::to_string(&plan).unwrap();
+    assert_eq!(
+        json,
+        r#"{"steps":[{"command":"plain","parameters":{"number":3}},{"command":"unit","parameters":null},{"command":"flow","parameters":1}]}"#
+    );
+    let read: Plan = serde_json::from_str(&json).unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), json);
+    let unknown = r#"{"steps":[{"command":"plane","parameters":null}]}"#;
+    let error = serde_json::from_str::<Plan>(unknown).err().unwrap().to_string();
+    assert!(
+        error.starts_with("unknown variant `plane`, expected one of `async`, `flow`"),
+        "{error}"
+    );
+}

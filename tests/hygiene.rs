@@ -1,0 +1,65 @@
+//! Whatever names the user's crate has, the expansions mean ours.
+
+#![no_implicit_prelude]
+#![forbid(unsafe_code)]
+#![deny(warnings, missing_docs, unreachable_pub, unused_qualifications)]
+#![allow(non_camel_case_types)]
+
+/// In the way.
+pub mod core {}
+/// In the way.
+pub mod std {}
+/// In the way.
+pub mod typetag {}
+/// In the way.
+pub mod inventory {}
+/// In the way.
+pub mod coco_core {}
+/// In the way.
+pub mod serde {}
+
+/// In the way.
+pub struct String;
+/// In the way.
+pub struct Vec;
+/// In the way.
+pub struct Box;
+/// In the way.
+pub struct Command;
+/// In the way.
+pub struct Result;
+/// In the way.
+pub struct lock;
+
+/// A key.
+#[derive(::coco_core::LockKey, ::serde::Serialize, ::serde::Deserialize)]
+#[lock_key(group = "disk")]
+pub struct Disk(u8);
+
+/// A resource.
+pub struct Storage;
+
+/// A command.
+#[derive(::coco_core::Command, ::serde::Serialize, ::serde::Deserialize)]
+#[command(lock = Execution, callback = SerialChildren, needs(Storage))]
+pub struct MoveDisk {
+    #[lock(exclusive)]
+    disk: Disk,
+    #[lock(shared, group = "vm")]
+    vm: u8,
+}
+
+impl ::coco_core::Execute for MoveDisk {
+    type Output = u8;
+
+    async fn execute(&mut self, _: &::coco_core::Context<Self>) -> ::coco_core::Result<u8> {
+        ::std::result::Result::Ok(self.disk.0)
+    }
+}
+
+#[::core::prelude::v1::test]
+fn it_still_works() {
+    let command = MoveDisk { disk: Disk(1), vm: 2 };
+    ::std::assert_eq!(::coco_core::Declaration::locks(&command).len(), 2);
+    let _: ::std::boxed::Box<dyn ::coco_core::DynCommand> = ::std::boxed::Box::new(command);
+}

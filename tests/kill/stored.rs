@@ -1,0 +1,84 @@
+//! What a database says while no engine runs on it. Opened to read only, so that whatever a dead
+//! process left behind is left to the next one.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sea_orm::sqlx::{ConnectOptions, Connection, Error, query_as, query_scalar};
+
+/// What is stored of commands.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    /// Those that have ended, by their identity as it is written in a ledger.
+    pub(crate) ended: BTreeSet<String>,
+    /// Those that have not ended as succeeded.
+    pub(crate) others: Vec<(String, String)>,
+    /// How many roots there are.
+    pub(crate) roots: usize,
+    /// How many locks are held.
+    pub(crate) locks: i64,
+}
+
+/// Checks the database for damage and reads it. None: there is nothing in it yet.
+pub(crate) fn read(database: &Path) -> Option<Stored> {
+    if !database.exists() {
+        return None;
+    }
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime starts")
+        .block_on(read_checked(database))
+        .expect("the database can be read")
+}
+
+async fn read_checked(database: &Path) -> Result<Option<Stored>, Error> {
+    let options = SqliteConnectOptions::new().filename(database).read_only(true);
+    let mut connection = options.disable_statement_logging().connect().await?;
+    let stored = read_all(&mut connection).await;
+    connection.close().await?;
+    stored
+}
+
+async fn read_all(connection: &mut SqliteConnection) -> Result<Option<Stored>, Error> {
+    let damage: Vec<String> =
+        query_scalar("PRAGMA integrity_check").fetch_all(&mut *connection).await?;
+    assert_eq!(damage, ["ok"], "the database is damaged");
+    let dangling: Vec<(String, i64, String, i64)> =
+        query_as("PRAGMA foreign_key_check").fetch_all(&mut *connection).await?;
+    assert!(dangling.is_empty(), "rows point nowhere: {dangling:?}");
+
+    let tables: i64 = query_scalar(
+        "SELECT count(*) FROM sqlite_master WHERE name IN ('command_entities', 'command_locks')",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if tables < 2 {
+        return Ok(None);
+    }
+    let rows: Vec<(String, bool, String, String)> = query_as(
+        "SELECT lower(hex(command_id)), parent_command_id IS NULL, command_type, status \
+         FROM command_entities",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut stored = Stored::default();
+    for (id, is_root, name, status) in rows {
+        if status.starts_with("ended_") {
+            stored.ended.insert(written(&id));
+        }
+        if status != "ended_successfully" {
+            stored.others.push((name, status));
+        }
+        stored.roots += usize::from(is_root);
+    }
+    stored.locks = query_scalar("SELECT count(*) FROM command_locks").fetch_one(connection).await?;
+    Ok(Some(stored))
+}
+
+/// 32 hexadecimal digits as a UUID is written.
+fn written(hex: &str) -> String {
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    parts.join("-")
+}

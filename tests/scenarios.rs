@@ -1,0 +1,12 @@
+//! What a user sees of an engine that runs: each scenario on every store.
+
+mod scenarios {
+    mod counts;
+    mod crash;
+    mod crash_orders;
+    mod crash_sweep;
+    mod home;
+    mod leaves;
+    mod picture;
+    mod world;
+}

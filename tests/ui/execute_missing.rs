@@ -1,0 +1,7 @@
+use coco_core::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Command, Serialize, Deserialize)]
+struct MoveDisk;
+
+fn main() {}

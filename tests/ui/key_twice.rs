@@ -1,0 +1,17 @@
+use coco_core::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(idempotent, name = "a")]
+#[command(name = "b", idempotent)]
+struct MoveDisk;
+
+impl Execute for MoveDisk {
+    type Output = ();
+
+    async fn execute(&mut self, _: &Context<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn main() {}

@@ -1,0 +1,19 @@
+use coco_core::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(lock = Execution)]
+struct MoveDisk {
+    #[lock(exclusive, group = "")]
+    disk: String,
+}
+
+impl Execute for MoveDisk {
+    type Output = ();
+
+    async fn execute(&mut self, _: &Context<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn main() {}

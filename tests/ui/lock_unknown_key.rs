@@ -1,0 +1,25 @@
+use coco_core::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(LockKey, Serialize, Deserialize)]
+#[lock_key(group = "disk")]
+struct DiskId(u64);
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(lock = Execution)]
+struct MoveDisk {
+    #[lock(exclusve)]
+    disk: DiskId,
+    #[lock(shared, kind = "disk")]
+    target: DiskId,
+}
+
+impl Execute for MoveDisk {
+    type Output = ();
+
+    async fn execute(&mut self, _: &Context<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn main() {}
