@@ -22,7 +22,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use self::moment::Random;
+use self::moment::{LINES, Random};
 use self::process::Ended;
 
 const EXTENTS: usize = 16;
@@ -52,7 +52,8 @@ fn a_move_survives_kill_9_at_any_moment() {
         while kills < wanted {
             let moment = match one.kills.last() {
                 Some(last) if !last.progress => random.moment_of_progress(),
-                _ => random.moment(life),
+                Some(last) => random.moment(life, LINES.saturating_sub(last.ended_count())),
+                None => random.moment(life, LINES),
             };
             let ended = process::run(one.command(), Some(moment));
             if !ended.was_killed() {
@@ -93,6 +94,12 @@ struct Kill {
     ledger: usize,
     /// True when more had ended than at the kill before.
     progress: bool,
+}
+
+impl Kill {
+    fn ended_count(&self) -> u32 {
+        u32::try_from(self.ended.len()).unwrap_or(u32::MAX)
+    }
 }
 
 impl Move {

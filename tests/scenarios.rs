@@ -8,5 +8,7 @@ mod scenarios {
     mod home;
     mod leaves;
     mod picture;
+    mod recovery;
+    mod shutdown;
     mod world;
 }

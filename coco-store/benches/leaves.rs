@@ -175,12 +175,16 @@ async fn flows() -> Result<Figure> {
     let home = TempDir::new()?;
     let coordinator = engine(&home).await?;
     let begun = Instant::now();
-    let mut handles = Vec::with_capacity(FLOWS);
-    for _ in 0..FLOWS {
-        handles.push(coordinator.submit(Flow { steps: STEPS }).await?);
-    }
-    for handle in handles {
-        handle.output().await?;
+    let submitters: Vec<_> = (0..FLOWS)
+        .map(|_| {
+            let coordinator = coordinator.clone();
+            tokio::spawn(
+                async move { coordinator.submit(Flow { steps: STEPS }).await?.output().await },
+            )
+        })
+        .collect();
+    for submitter in submitters {
+        submitter.await??;
     }
     let figure =
         Figure { per_second: per_second(FLOWS * STEPS as usize, begun), times: Vec::new() };

@@ -15,7 +15,7 @@ const STEPS: [&str; 9] = [
     "removed",
 ];
 /// As many lines as a move prints.
-const LINES: u64 = 55;
+pub(crate) const LINES: u32 = 55;
 /// So many lines are printed only when something has ended since the start.
 const LINES_OF_PROGRESS: u64 = 7;
 
@@ -54,12 +54,15 @@ impl Random {
         Duration::from_micros(self.below(u64::try_from(end.as_micros()).unwrap_or(1).max(1)))
     }
 
-    /// Any moment of a process that runs for `life`.
-    pub(crate) fn moment(&mut self, life: Duration) -> Moment {
+    /// Any moment of a process that has so much of a move before it, which takes `life` as a whole.
+    pub(crate) fn moment(&mut self, life: Duration, lines_to_come: u32) -> Moment {
         match self.below(4) {
             0 => Moment::After(self.micros(Duration::from_millis(30))),
-            1 => Moment::After(self.micros(life)),
-            2 => Moment::Lines(self.below(LINES), self.micros(Duration::from_millis(5))),
+            1 => Moment::After(self.micros(life * lines_to_come / LINES)),
+            2 => {
+                let line = self.below(lines_to_come.into());
+                Moment::Lines(line, self.micros(Duration::from_millis(5)))
+            }
             _ => {
                 let step = usize::try_from(self.number()).unwrap_or(usize::MAX) % STEPS.len();
                 Moment::Step(STEPS[step], self.micros(Duration::from_millis(5)))
@@ -70,7 +73,7 @@ impl Random {
     /// A moment when something has ended since the process was started. An engine takes a tree
     /// under which it dies again and again, and which gets nowhere, for the cause.
     pub(crate) fn moment_of_progress(&mut self) -> Moment {
-        let lines = LINES_OF_PROGRESS + self.below(LINES - LINES_OF_PROGRESS);
-        Moment::Lines(lines, self.micros(Duration::from_millis(5)))
+        let line = LINES_OF_PROGRESS + self.below(u64::from(LINES) - LINES_OF_PROGRESS);
+        Moment::Lines(line, self.micros(Duration::from_millis(5)))
     }
 }

@@ -26,7 +26,8 @@ on_every_store!(
 
 /// Runs `command` alone in a store. Gives its result and how many commits it took.
 async fn cost<C: Command>(home: &Home, command: C) -> (Result<C::Output>, usize) {
-    let store = home.another().faulty().await;
+    let home = home.another();
+    let store = home.faulty().await;
     let coordinator = start(store.clone(), &World::new()).await;
     let output = coordinator.submit(command).await.unwrap().output().await;
     coordinator.shutdown().await.unwrap();
@@ -250,15 +251,17 @@ async fn submit_at_once(coordinator: &Coordinator, n: usize) -> Vec<CommandHandl
 async fn leaves_side_by_side(home: Home) {
     let store = home.faulty().await;
     let coordinator = start(store.clone(), &World::new()).await;
-    store.hold();
-    let submits = tokio::spawn({
+    let submit = |n| {
         let coordinator = coordinator.clone();
-        async move { submit_at_once(&coordinator, 64).await }
-    });
+        tokio::spawn(async move { submit_at_once(&coordinator, n).await })
+    };
+    store.hold();
+    let first = submit(1);
     store.held().await;
+    let others = submit(64);
     all_wait(&store).await;
     store.let_go();
-    for handle in submits.await.unwrap() {
+    for handle in first.await.unwrap().into_iter().chain(others.await.unwrap()) {
         handle.output().await.unwrap();
     }
     assert_eq!(store.commits(), 3);

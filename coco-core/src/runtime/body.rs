@@ -21,53 +21,54 @@ pub(super) struct Body {
     pub(super) run: Run,
     pub(super) descriptor: &'static Descriptor,
     pub(super) resources: Arc<Resources>,
-    /// Where a flow is given its outcomes; unused by the others.
-    pub(super) outcomes: UnboundedReceiver<FlowMessage>,
+    /// Where a flow is given its outcomes; none for what is no flow.
+    pub(super) outcomes: Option<UnboundedReceiver<FlowMessage>>,
     pub(super) inputs: UnboundedSender<(Address, Happened)>,
 }
 
 impl Body {
     /// Runs it to its end and says what became of it.
     pub(super) async fn run(self) {
-        let Self { run, descriptor, resources, mut outcomes, inputs } = self;
-        let at = run.at;
+        let Self { run, descriptor, resources, outcomes, inputs } = self;
         let requests = match run.kind {
             RunKind::Flow { created_at, replaying } => Requests::new(created_at, replaying),
             RunKind::Leaf | RunKind::Hook(_) => Requests::default(),
         };
         let attempt = u32::try_from(run.attempt).unwrap_or(0);
-        let scope = Scope::new(at.command, attempt, run.parent.clone(), resources, requests);
-        let said = match decode(descriptor, &run) {
-            Err(failure) => run.over(Reply::failed(failure)),
-            Ok(mut command) => match &run.kind {
-                RunKind::Leaf => {
-                    run.over(call(&mut *command, &scope, Call::ValidateAndExecute).await)
-                }
-                RunKind::Hook(hook) => run.over(call(&mut *command, &scope, hook.clone()).await),
-                RunKind::Flow { replaying, .. } => {
-                    let refusal = if *replaying {
-                        None
-                    } else {
-                        let reply = call(&mut *command, &scope, Call::Validate).await;
-                        reply.result.is_err().then_some(reply)
-                    };
-                    match refusal {
-                        Some(reply) => run.over(Reply { refused: true, ..reply }),
-                        None => {
-                            let report = |polled| {
-                                let attempt = run.attempt;
-                                // The engine is gone when nobody listens, and this task with it.
-                                let _ = inputs.send((at, Happened::Polled { attempt, polled }));
-                            };
-                            let polled = drive(&mut *command, &scope, &mut outcomes, report).await;
-                            Happened::Polled { attempt: run.attempt, polled }
-                        }
-                    }
-                }
-            },
+        let scope = Scope::new(run.at.command, attempt, run.parent.clone(), resources, requests);
+        let said = match (decode(descriptor, &run), outcomes) {
+            (Err(failure), _) => run.over(Reply::failed(failure)),
+            (Ok(command), Some(outcomes)) => flow(command, &run, &scope, outcomes, &inputs).await,
+            (Ok(mut command), None) => {
+                let method = match &run.kind {
+                    RunKind::Hook(hook) => hook.clone(),
+                    RunKind::Leaf | RunKind::Flow { .. } => Call::ValidateAndExecute,
+                };
+                run.over(call(&mut *command, &scope, method).await)
+            }
         };
-        let _ = inputs.send((at, said));
+        // Nobody listens when the engine is gone, and then this task is too.
+        let _ = inputs.send((run.at, said));
     }
+}
+
+async fn flow(
+    mut command: Box<dyn Erased>,
+    run: &Run,
+    scope: &Scope,
+    mut outcomes: UnboundedReceiver<FlowMessage>,
+    inputs: &UnboundedSender<(Address, Happened)>,
+) -> Happened {
+    if !matches!(run.kind, RunKind::Flow { replaying: true, .. }) {
+        let reply = call(&mut *command, scope, Call::Validate).await;
+        if reply.result.is_err() {
+            return run.over(Reply { refused: true, ..reply });
+        }
+    }
+    let attempt = run.attempt;
+    let report = |polled| drop(inputs.send((run.at, Happened::Polled { attempt, polled })));
+    let polled = drive(&mut *command, scope, &mut outcomes, report).await;
+    Happened::Polled { attempt, polled }
 }
 
 impl Run {

@@ -433,12 +433,12 @@ impl Engine {
         if self.stopping.is_some() && !is_leaf {
             return;
         }
-        let (messages, outcomes) = mpsc::unbounded_channel();
+        let (messages, outcomes) = is_flow.then(mpsc::unbounded_channel).unzip();
         let (at, attempt) = (run.at, run.attempt);
         let (resources, inputs) = (Arc::clone(&self.resources), self.inputs.clone());
         let body = Body { run, descriptor, resources, outcomes, inputs };
         let join = tokio::spawn(body.run());
-        self.tasks.insert(at.command, Task { root: at.root, attempt, is_flow, messages, join });
+        self.tasks.insert(at.command, Task { root: at.root, attempt, messages, join });
     }
 
     fn next_deadline(&self) -> Option<Instant> {

@@ -17,8 +17,8 @@ pub(super) struct Tasks(HashMap<CommandId, Task>);
 pub(super) struct Task {
     pub(super) root: CommandId,
     pub(super) attempt: i32,
-    pub(super) is_flow: bool,
-    pub(super) messages: UnboundedSender<FlowMessage>,
+    /// Where a flow hears of its outcomes; none for what is no flow.
+    pub(super) messages: Option<UnboundedSender<FlowMessage>>,
     pub(super) join: JoinHandle<()>,
 }
 
@@ -51,14 +51,14 @@ impl Tasks {
 
     /// Tells a flow something. A flow that is over does not hear it, and need not.
     pub(super) fn tell(&self, command: CommandId, message: FlowMessage) {
-        if let Some(task) = self.0.get(&command) {
-            let _ = task.messages.send(message);
+        if let Some(messages) = self.0.get(&command).and_then(|task| task.messages.as_ref()) {
+            let _ = messages.send(message);
         }
     }
 
     /// Drops the flows of a tree; gives its other commands that run.
     pub(super) fn drop_flows(&mut self, root: CommandId) -> HashSet<CommandId> {
-        self.0.retain(|_, task| task.root != root || !task.is_flow);
+        self.0.retain(|_, task| task.root != root || task.messages.is_none());
         self.0.iter().filter(|(_, task)| task.root == root).map(|(id, _)| *id).collect()
     }
 

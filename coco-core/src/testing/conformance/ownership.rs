@@ -47,7 +47,10 @@ pub async fn a_clean_release_is_remembered(fixture: &impl Fixture) {
     after_death.store.release(after_death.lease, true).await.expect("failed to release");
     let after_clean = Engine::start(fixture).await;
     assert!(after_clean.lease.clean, "the engine before released cleanly");
-    after_clean.store.release(after_clean.lease, false).await.expect("failed to release");
+    drop(after_clean);
+    let second_death = Engine::start(fixture).await;
+    assert!(!second_death.lease.clean, "a clean release counts once");
+    second_death.store.release(second_death.lease, false).await.expect("failed to release");
     let after_unclean = Engine::start(fixture).await;
     assert!(!after_unclean.lease.clean, "the engine before released, but not cleanly");
 }

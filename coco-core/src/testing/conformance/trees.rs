@@ -30,6 +30,7 @@ pub async fn open_trees_come_page_by_page(fixture: &impl Fixture) {
             break;
         }
         seen.extend(page);
+        assert!(seen.len() <= expected.len(), "a page repeats: {seen:?}");
     }
     assert_eq!(seen, expected);
     assert_eq!(engine.open_roots(None, 0).await, []);
