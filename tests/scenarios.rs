@@ -8,6 +8,7 @@ mod scenarios {
     mod home;
     mod leaves;
     mod picture;
+    mod quarantine;
     mod recovery;
     mod shutdown;
     mod world;

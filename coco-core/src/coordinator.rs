@@ -120,7 +120,7 @@ impl Inner {
                     }
                     Err(quarantine) => {
                         tracing::error!(%root, reason = %quarantine.reason, "a tree is quarantined");
-                        quarantined.push(quarantine);
+                        quarantined.push(*quarantine);
                     }
                 }
             }

@@ -21,7 +21,7 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     source: Box<dyn StdError + Send + Sync>,
-    code: Option<String>,
+    code: Option<Box<str>>,
     data: Option<Value>,
 }
 
@@ -38,7 +38,7 @@ impl Error {
     /// Adds a code, for programs that read the failure.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<String>) -> Self {
-        self.0.code = Some(code.into());
+        self.0.code = Some(code.into().into_boxed_str());
         self
     }
 
@@ -96,7 +96,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.source.fmt(f)?;
+        fmt::Display::fmt(&self.0.source, f)?;
         let mut cause = self.0.source.source();
         while let Some(error) = cause {
             write!(f, ": {error}")?;

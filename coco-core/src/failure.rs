@@ -50,7 +50,7 @@ pub struct Failure {
     pub kind: FailureKind,
     /// A code that the failing code chose ([`Error::with_code`](crate::Error::with_code)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
+    pub code: Option<Box<str>>,
     /// What went wrong.
     pub message: String,
     /// The causes, outermost first.
@@ -89,7 +89,12 @@ impl Failure {
     pub(crate) fn fitting(mut self) -> Self {
         cut(&mut self.message);
         self.chain.truncate(LONGEST_CHAIN);
-        self.chain.iter_mut().chain(&mut self.code).for_each(cut);
+        self.chain.iter_mut().for_each(cut);
+        self.code = self.code.map(|code| {
+            let mut code = code.into_string();
+            cut(&mut code);
+            code.into()
+        });
         let fits = |data: &Value| {
             let text = data.to_string();
             text.len() <= LARGEST_DATA && crate::storable::storable(&text).is_ok()

@@ -86,12 +86,8 @@ impl Machine {
         self.trees.remove(&root).map(|tree| tree.held).unwrap_or_default()
     }
 
-    /// True when this tree is here.
-    pub(crate) fn has(&self, root: CommandId) -> bool {
-        self.trees.contains_key(&root)
-    }
-
     /// How many trees are here.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.trees.len()
     }

@@ -68,7 +68,7 @@ pub(crate) fn decode(
     registry: &Registry,
     root: CommandId,
     rows: TreeRows,
-) -> Result<Decoded, Quarantine> {
+) -> Result<Decoded, Box<Quarantine>> {
     let statuses: HashMap<_, _> =
         rows.commands.iter().map(|row| (row.command_id, row.progress.status)).collect();
     let is_open = |id: &CommandId| statuses.get(id).is_some_and(|status| !status.is_terminal());
@@ -87,10 +87,9 @@ pub(crate) fn decode(
         } else {
             continue;
         };
-        commands.push(decoded.map_err(|reason| Quarantine {
-            root,
-            command,
-            reason: Failure::new(FailureKind::Undecodable, reason).of(command),
+        commands.push(decoded.map_err(|reason| {
+            let reason = Failure::new(FailureKind::Undecodable, reason).of(command);
+            Box::new(Quarantine { root, command, reason })
         })?);
     }
     Ok(Decoded { root, commands, once_results: rows.once_results })

@@ -103,7 +103,7 @@ impl Execute for MoveDisk {
         let copy = self.copy(cx.id());
         spawn_blocking(move || {
             if let Err(error) = image::remove(&copy) {
-                say(format_args!("{} is left behind: {error}", copy.display()));
+                say(format_args!("the copy is left behind: {error}"));
             }
         })
         .await?;
@@ -180,7 +180,7 @@ impl Execute for MeasureImage {
 
     async fn execute(&mut self, cx: &Context<Self>) -> Result<u64> {
         let image = self.image.path();
-        cx.get::<Disk>().work(cx, None, move || Ok(image.metadata()?.len())).await
+        cx.get::<Disk>().work(cx, None, move || image::size(&image)).await
     }
 
     async fn end_successfully(&mut self, size: &u64, _: &LeafContext<Self>) -> Result<()> {

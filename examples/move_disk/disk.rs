@@ -23,9 +23,13 @@ pub struct Disk {
 impl Disk {
     /// A disk to which at most `rate` MiB a second are copied, and whose `ledger`, a file, gets a
     /// line for each piece of work.
-    pub fn open(rate: Option<u32>, ledger: Option<&Path>) -> io::Result<Self> {
-        let open = |path| OpenOptions::new().append(true).create(true).open(path);
-        Ok(Self { pace: rate.map(Pace::new), ledger: ledger.map(open).transpose()?.map(Arc::new) })
+    pub fn open(rate: Option<u32>, ledger: Option<&Path>) -> Result<Self> {
+        let open = |path: &Path| {
+            let opened = OpenOptions::new().append(true).create(true).open(path);
+            let named = |error| Error::other(format!("{}: {error}", path.display()));
+            opened.map(Arc::new).map_err(named)
+        };
+        Ok(Self { pace: rate.map(Pace::new), ledger: ledger.map(open).transpose()? })
     }
 
     /// Does a piece of `work` for the command of `cx`, where it holds up nobody else.

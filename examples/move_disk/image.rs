@@ -74,24 +74,25 @@ pub struct Checksum(Sha256);
 impl Checksum {
     /// Of a whole image.
     pub fn of(image: &Path) -> io::Result<Self> {
-        let size = image.metadata()?.len();
-        let mut extents = groups(size).flat_map(Group::extents);
+        let mut extents = groups(size(image)?).flat_map(Group::extents);
         extents.try_fold(Self::default(), |checksum, extent| checksum.with(image, extent))
     }
 
     /// Goes on with an extent of `image`.
     pub fn with(mut self, image: &Path, extent: Extent) -> io::Result<Self> {
-        let mut bytes = read(image, extent)?;
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            match bytes.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(length) => self.0.update(&buffer[..length]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        about(image, || {
+            let mut bytes = read(image, extent)?;
+            let mut buffer = vec![0; BUFFER];
+            loop {
+                match bytes.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(length) => self.0.update(&buffer[..length]),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
             }
-        }
-        whole(extent, extent.length - bytes.limit())?;
+            whole(extent, extent.length - bytes.limit())
+        })?;
         Ok(self)
     }
 
@@ -101,48 +102,65 @@ impl Checksum {
     }
 }
 
+/// How many bytes `image` has.
+pub fn size(image: &Path) -> io::Result<u64> {
+    about(image, || Ok(image.metadata()?.len()))
+}
+
 /// Makes the file `copy`, `size` bytes long.
 pub fn make_room(copy: &Path, size: u64) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(copy)?;
-    file.set_len(size)?;
-    file.sync_all()?;
-    sync_names(copy)
+    about(copy, || {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(copy)?;
+        file.set_len(size)?;
+        file.sync_all()?;
+        sync_names(copy)
+    })
 }
 
 /// Copies an extent to the same place in `copy`. It is on the disk after [`sync`].
 pub fn copy_extent(image: &Path, copy: &Path, extent: Extent) -> io::Result<()> {
-    let mut to = OpenOptions::new().write(true).open(copy)?;
-    to.seek(SeekFrom::Start(extent.start))?;
-    let copied = io::copy(&mut read(image, extent)?, &mut to)?;
-    whole(extent, copied)
+    let mut bytes = about(image, || read(image, extent))?;
+    about(copy, || {
+        let mut to = OpenOptions::new().write(true).open(copy)?;
+        to.seek(SeekFrom::Start(extent.start))?;
+        let copied = io::copy(&mut bytes, &mut to)?;
+        whole(extent, copied)
+    })
 }
 
 /// Puts all that was written to `copy` on the disk.
 pub fn sync(copy: &Path) -> io::Result<()> {
-    OpenOptions::new().write(true).open(copy)?.sync_all()
+    about(copy, || OpenOptions::new().write(true).open(copy)?.sync_all())
 }
 
 /// Gives `copy` its final name, which nothing may have yet.
 pub fn switch(copy: &Path, target: &Path) -> io::Result<()> {
-    match (copy.try_exists()?, target.try_exists()?) {
-        (true, true) => return Err(ErrorKind::AlreadyExists.into()),
-        (true, false) => {
-            sync(copy)?;
-            fs::rename(copy, target)?;
+    about(target, || {
+        match (copy.try_exists()?, target.try_exists()?) {
+            (true, true) => return Err(ErrorKind::AlreadyExists.into()),
+            (true, false) => {
+                sync(copy)?;
+                fs::rename(copy, target)?;
+            }
+            // It was switched before.
+            (false, true) => {}
+            (false, false) => return Err(ErrorKind::NotFound.into()),
         }
-        // It was switched before.
-        (false, true) => {}
-        (false, false) => return Err(ErrorKind::NotFound.into()),
-    }
-    sync_names(target)
+        sync_names(target)
+    })
 }
 
 /// Removes a file, which may be gone already.
 pub fn remove(file: &Path) -> io::Result<()> {
-    match fs::remove_file(file) {
+    about(file, || match fs::remove_file(file) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => sync_names(file),
-    }
+    })
+}
+
+/// Names the file with which some work failed.
+fn about<T>(file: &Path, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    work().map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))
 }
 
 /// Puts the names in the directory of `file` on the disk.

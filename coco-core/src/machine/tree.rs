@@ -252,9 +252,11 @@ impl Tree {
         turn.out.push(Output::Do(Effect::Drop { command: id }));
     }
 
-    /// Drops all flows; what their children have to tell waits in the store.
+    /// Drops all flows; what their children have to tell waits in the store. An end hook that
+    /// runs is no flow any more.
     pub(super) fn stop(&mut self, turn: &mut Turn<'_>) {
-        let flows = self.nodes.iter().filter(|(_, node)| node.flow.is_some());
+        let runs = |node: &Node| node.progress.status == CommandStatus::Active;
+        let flows = self.nodes.iter().filter(|(_, node)| node.flow.is_some() && runs(node));
         for id in flows.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.drop_flow(turn, id);
         }

@@ -420,7 +420,7 @@ impl Engine {
             }
             Effect::Unstuck { root } => self.watchers.unstuck(root),
             Effect::Held { root, hold } => {
-                self.held.push_back((Instant::now() + LONGEST_HOLD, root, hold))
+                self.held.push_back((Instant::now() + LONGEST_HOLD, root, hold));
             }
         }
     }
