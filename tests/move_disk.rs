@@ -91,7 +91,7 @@ fn several_images_are_moved_side_by_side_but_none_twice() {
     let folder = Folder::new();
     folder.image("a", 9 << 20);
     folder.image("b", 5);
-    let (code, out, err) = folder.run(&["a", "b", "a"]);
+    let (code, out, err) = folder.run(&["a", "a", "b"]);
     assert_eq!(code, 1, "{out}");
     let holder = out.lines().next().and_then(|line| line.rsplit(' ').next()).unwrap();
     let refused = format!("is locked by move_disk `{holder}`");

@@ -96,6 +96,20 @@ pub struct LockRequest {
     pub ancestors: Vec<CommandId>,
     /// What it asks for.
     pub locks: Vec<Lock>,
+    /// When it asks; what it is granted is held since then.
+    pub at: Timestamp,
+}
+
+impl LockRequest {
+    /// What the command holds when the request is granted.
+    pub fn granted(&self) -> impl Iterator<Item = HeldLock> {
+        self.locks.iter().map(|lock| HeldLock {
+            owner: self.owner,
+            command_type: self.command_type.clone(),
+            lock: lock.clone(),
+            since: self.at,
+        })
+    }
 }
 
 /// A lock that is held.
@@ -134,26 +148,37 @@ pub struct LockConflict {
 /// Who holds what, by key: the part of the lock table that a decision needs.
 #[derive(Debug, Default)]
 pub struct HeldLocks {
-    by_key: HashMap<(Cow<'static, str>, String), Vec<HeldLock>>,
+    by_key: HashMap<Key, Vec<HeldLock>>,
+    by_owner: HashMap<CommandId, Vec<Key>>,
 }
+
+/// Group and key.
+type Key = (Cow<'static, str>, String);
 
 impl HeldLocks {
     /// Adds a lock that is held; a command that holds it already gets the stronger mode.
     pub fn insert(&mut self, held: HeldLock) {
-        let holders =
-            self.by_key.entry((held.lock.group.clone(), held.lock.key.clone())).or_default();
+        let key = (held.lock.group.clone(), held.lock.key.clone());
+        let holders = self.by_key.entry(key.clone()).or_default();
         match holders.iter_mut().find(|other| other.owner == held.owner) {
             Some(own) => own.lock.mode = own.lock.mode.max(held.lock.mode),
-            None => holders.push(held),
+            None => {
+                self.by_owner.entry(held.owner).or_default().push(key);
+                holders.push(held);
+            }
         }
     }
 
     /// Frees all that `owner` holds.
     pub fn release(&mut self, owner: CommandId) {
-        self.by_key.retain(|_, holders| {
-            holders.retain(|held| held.owner != owner);
-            !holders.is_empty()
-        });
+        for key in self.by_owner.remove(&owner).into_iter().flatten() {
+            if let Some(holders) = self.by_key.get_mut(&key) {
+                holders.retain(|held| held.owner != owner);
+                if holders.is_empty() {
+                    self.by_key.remove(&key);
+                }
+            }
+        }
     }
 
     /// All that is held, in no order.
@@ -213,7 +238,8 @@ mod tests {
 
     fn request(owner: u128, ancestors: &[u128], locks: Vec<Lock>) -> LockRequest {
         let ancestors = ancestors.iter().copied().map(id).collect();
-        LockRequest { owner: id(owner), command_type: "copy".into(), ancestors, locks }
+        let at = Timestamp::from_micros(8);
+        LockRequest { owner: id(owner), command_type: "copy".into(), ancestors, locks, at }
     }
 
     #[test]

@@ -5,10 +5,10 @@ pub(crate) mod sqlite;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use coco_core::CommandId;
 use coco_core::entity::{CommandEntity, OnceResult, Progress};
-use coco_core::lock::{self, HeldLock, HeldLocks, LockRequest};
+use coco_core::lock::{self, HeldLock, HeldLocks};
 use coco_core::store::{Outcome, Step, Write};
-use coco_core::{CommandId, Timestamp};
 
 /// The keys that the steps ask for, each once: who holds them decides the batch.
 pub(crate) fn asked_keys<'a>(steps: &[&'a Step]) -> BTreeSet<(&'a str, &'a str)> {
@@ -44,11 +44,11 @@ enum Row {
 
 impl<'a> Plan<'a> {
     /// Decides `steps` in their order; `held` says who holds the keys that they ask for.
-    pub(crate) fn new(steps: &[&'a Step], mut held: HeldLocks, now: Timestamp) -> Self {
+    pub(crate) fn new(steps: &[&'a Step], mut held: HeldLocks) -> Self {
         let mut plan = Self::default();
         let mut owners = held.iter().map(|held| held.owner).collect();
         for step in steps {
-            let outcome = plan.decide(step, &mut held, &mut owners, now);
+            let outcome = plan.decide(step, &mut held, &mut owners);
             plan.outcomes.push(outcome);
         }
         plan
@@ -59,13 +59,12 @@ impl<'a> Plan<'a> {
         step: &'a Step,
         held: &mut HeldLocks,
         owners: &mut HashSet<CommandId>,
-        now: Timestamp,
     ) -> Outcome {
         if let Some(request) = &step.request {
             if let Err(conflict) = lock::decide(held, request) {
                 return Outcome::Conflict(conflict);
             }
-            for lock in granted(request, now) {
+            for lock in request.granted() {
                 owners.insert(lock.owner);
                 held.insert(lock.clone());
                 self.granted.push(lock);
@@ -103,13 +102,4 @@ impl<'a> Plan<'a> {
             }
         }
     }
-}
-
-fn granted(request: &LockRequest, since: Timestamp) -> impl Iterator<Item = HeldLock> {
-    request.locks.iter().map(move |lock| HeldLock {
-        owner: request.owner,
-        command_type: request.command_type.clone(),
-        lock: lock.clone(),
-        since,
-    })
 }

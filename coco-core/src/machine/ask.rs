@@ -100,15 +100,15 @@ impl Tree {
             let row = Write::Insert(Box::new(node.row(id, self.root)));
             self.nodes.insert(id, node);
             self.emit(id, None, vec![row], Vec::new());
-            self.ask_to_start(id);
+            self.ask_to_start(turn, id);
         }
     }
 
     /// The refusable step that starts a command when its locks are granted.
-    pub(super) fn ask_to_start(&mut self, id: CommandId) {
+    pub(super) fn ask_to_start(&mut self, turn: &Turn<'_>, id: CommandId) {
         let ancestors = self.ancestors(id);
         let node = self.node(id);
-        let request = node.request(id, ancestors);
+        let request = node.request(id, ancestors, turn.now);
         let before = node.progress.clone();
         node.begin();
         let write = Write::Update(id, Box::new(node.progress.clone()));

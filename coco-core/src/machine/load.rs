@@ -176,7 +176,7 @@ impl Tree {
                 match lost.finished.remove(&id).map(|reply| reply.result) {
                     Some(Err(failure)) => self.end_refused(turn, id, failure),
                     _ => {
-                        self.ask_to_start(id);
+                        self.ask_to_start(turn, id);
                         None
                     }
                 }

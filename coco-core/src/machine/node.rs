@@ -117,10 +117,11 @@ impl Node {
         &self,
         owner: CommandId,
         ancestors: Vec<CommandId>,
+        at: Timestamp,
     ) -> Option<Arc<LockRequest>> {
         let command_type = self.spec.name.into();
         let locks = self.locks.clone();
-        let request = LockRequest { owner, command_type, ancestors, locks };
+        let request = LockRequest { owner, command_type, ancestors, locks, at };
         (!self.locks.is_empty()).then(|| Arc::new(request))
     }
 }

@@ -54,7 +54,7 @@ impl Tree {
         let mut node = Node::new(spec, None, 0, parameters, turn.now, locks);
         node.begin();
         let row = Write::Insert(Box::new(node.row(id, id)));
-        let request = node.request(id, Vec::new());
+        let request = node.request(id, Vec::new(), turn.now);
         let refusable = request.is_some();
         let effects = vec![Effect::Accept { ticket }, tree.run(&node, id)];
         if refusable {

@@ -8,7 +8,6 @@ use super::{CommitError, Lease, Outcome, Step, Store, StoreError, StoreFuture, W
 use crate::entity::{CommandEntity, OnceResult, TreeRows};
 use crate::id::CommandId;
 use crate::lock::{self, HeldLock, HeldLocks};
-use crate::time::Timestamp;
 
 /// Keeps everything in memory.
 ///
@@ -129,11 +128,7 @@ impl State {
         };
         self.store(draft);
         if let Some(request) = &step.request {
-            let since = Timestamp::from(std::time::SystemTime::now());
-            for lock in request.locks.iter().cloned() {
-                let (owner, command_type) = (request.owner, request.command_type.clone());
-                self.locks.insert(HeldLock { owner, command_type, lock, since });
-            }
+            request.granted().for_each(|held| self.locks.insert(held));
         }
         for write in &step.writes {
             if let Write::Release(owner) = write {

@@ -1,7 +1,6 @@
 //! One transaction of the writer.
 
 use std::collections::HashSet;
-use std::time::SystemTime;
 
 use coco_core::lock::{HeldLock, HeldLocks, Lock, LockMode};
 use coco_core::store::{CommitError, Outcome, Step};
@@ -65,7 +64,7 @@ impl<'c> Transaction<'c> {
     /// Applies all of `steps`, or fails.
     pub(crate) async fn apply(&mut self, steps: &[&Step]) -> Result<Vec<Outcome>, WriteError> {
         let held = self.holders(steps).await?;
-        let plan = Plan::new(steps, held, Timestamp::from(SystemTime::now()));
+        let plan = Plan::new(steps, held);
         let data = |error: serde_json::Error| WriteError::Data(error.to_string());
         for statement in sqlite::statements(&plan).map_err(data)? {
             self.counters.count_statement();

@@ -158,7 +158,8 @@ pub(super) fn exclusive(key: &str) -> Lock {
 pub(super) fn asking(mut step: Step, ancestors: &[u128], locks: Vec<Lock>) -> Step {
     let ancestors = ancestors.iter().copied().map(id).collect();
     let (owner, command_type) = (step.command, "move_disk".into());
-    step.request = Some(Arc::new(LockRequest { owner, command_type, ancestors, locks }));
+    let at = Timestamp::from_micros(11);
+    step.request = Some(Arc::new(LockRequest { owner, command_type, ancestors, locks, at }));
     step
 }
 
