@@ -1,10 +1,14 @@
 //! What a user sees of an engine that runs: each scenario on every store.
 
 mod scenarios {
+    mod by_hand;
     mod counts;
     mod crash;
     mod crash_orders;
     mod crash_sweep;
+    mod divergence;
+    mod failures;
+    mod foreign_waits;
     mod home;
     mod leaves;
     mod picture;

@@ -22,7 +22,7 @@ fn locked(n: u128) -> Step {
         command_type: "move_disk".into(),
         ancestors: Vec::new(),
         locks: vec![lock],
-        at: coco_core::Timestamp::from_micros(0),
+        at: Timestamp::from_micros(0),
     };
     Step { request: Some(Arc::new(request)), ..insert(n) }
 }

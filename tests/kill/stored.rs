@@ -1,7 +1,8 @@
-//! What a database says while no engine runs on it. Opened to read only, so that whatever a dead
-//! process left behind is left to the next one.
+//! What a database says while no engine runs on it. A copy is asked, so that whatever a dead
+//! process left to be recovered is left to the next one.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -25,16 +26,29 @@ pub(crate) fn read(database: &Path) -> Option<Stored> {
     if !database.exists() {
         return None;
     }
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("there is room");
+    let copy = folder.path().join("copy.db");
+    for part in ["", "-wal", "-journal"] {
+        let with_suffix = |path: &Path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(part);
+            name
+        };
+        let original = with_suffix(database);
+        if Path::new(&original).exists() {
+            fs::copy(original, with_suffix(&copy)).expect("the database can be copied");
+        }
+    }
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime starts")
-        .block_on(read_checked(database))
+        .block_on(read_checked(&copy))
         .expect("the database can be read")
 }
 
 async fn read_checked(database: &Path) -> Result<Option<Stored>, Error> {
-    let options = SqliteConnectOptions::new().filename(database).read_only(true);
+    let options = SqliteConnectOptions::new().filename(database);
     let mut connection = options.disable_statement_logging().connect().await?;
     let stored = read_all(&mut connection).await;
     connection.close().await?;

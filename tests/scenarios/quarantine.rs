@@ -7,10 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use coco_core::entity::CommandEntity;
 use coco_core::lock::LockConflict;
 use coco_core::prelude::*;
-use coco_core::store::{Outcome, Step, Store, Write};
 use coco_core::{CommandStatus, EngineError, FailureKind};
 use serde::{Deserialize, Serialize};
 
+use super::by_hand::copy;
 use super::home::{Home, engine_error_of, on_every_store, stuck_of};
 use super::leaves::Mark;
 use super::world::World;
@@ -92,12 +92,12 @@ impl Execute for Calendar {
     }
 }
 
-/// Runs `command` until its leaf is at work, and stores a copy of its tree of which `change` has
-/// changed a row. Gives the root of the copy, and that row.
-async fn stored<C: Command>(
+/// Runs `command` until its leaf is at work, and stores a copy of its tree that `change` has
+/// spoilt. Gives the root of the copy, and the row that was changed.
+async fn spoilt<C: Command>(
     home: &Home,
     command: C,
-    change: impl Fn(&mut CommandEntity) -> bool,
+    change: impl FnMut(&mut CommandEntity) -> bool,
 ) -> (CommandId, CommandEntity) {
     let world = World::new();
     world.close("dated");
@@ -105,50 +105,8 @@ async fn stored<C: Command>(
     let root = coordinator.submit(command).await.unwrap().id();
     world.noted("day 1").await;
     drop(coordinator);
-
-    let mut rows = home.tree(root).await.commands;
-    rows.sort_by_key(|row| row.parent_command_id.is_some());
-    let mut changed = None;
-    for row in &mut rows {
-        row.command_id = moved(row.command_id);
-        row.root_command_id = moved(row.root_command_id);
-        row.parent_command_id = row.parent_command_id.map(moved);
-        if change(row) {
-            changed = Some(row.clone());
-        }
-    }
-    insert(home, rows).await;
-    (moved(root), changed.expect("a row was changed"))
-}
-
-/// An identity beside the one that it was.
-fn moved(id: CommandId) -> CommandId {
-    let mut text = id.to_string();
-    let last = if text.pop() == Some('0') { '1' } else { '0' };
-    text.push(last);
-    text.parse().expect("an identity")
-}
-
-async fn insert(home: &Home, rows: Vec<CommandEntity>) {
-    let store = home.open().await;
-    let lease = loop {
-        match store.acquire().await {
-            Ok(lease) => break lease,
-            Err(_) => tokio::task::yield_now().await,
-        }
-    };
-    let steps: Vec<_> = rows
-        .into_iter()
-        .map(|row| Step {
-            root: row.root_command_id,
-            command: row.command_id,
-            request: None,
-            writes: vec![Write::Insert(Box::new(row))],
-        })
-        .collect();
-    let outcomes = store.commit(&lease, steps.into()).await.unwrap();
-    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Applied), "{outcomes:?}");
-    store.release(lease, false).await.unwrap();
+    let (root, changed) = copy(home, root, change).await;
+    (root, changed.into_iter().next().expect("a row was changed"))
 }
 
 /// Starts, and finds one tree that cannot be read while another goes on. Gives the reason.
@@ -175,7 +133,7 @@ async fn an_unknown_name(home: Home) {
         row.command_type = "of_yesterday".into();
         true
     };
-    let (root, row) = stored(&home, Dated { key: Key(7), day: Day(1) }, rename).await;
+    let (root, row) = spoilt(&home, Dated { key: Key(7), day: Day(1) }, rename).await;
     let reason = quarantined(&home, root, &row).await.message;
     for part in ["`of_yesterday`", "known: ", "mark", r#"#[command(name = "of_yesterday")]"#] {
         assert!(reason.contains(part), "{part} in {reason}");
@@ -187,7 +145,7 @@ async fn parameters_that_cannot_be_read(home: Home) {
         row.command_parameters = r#"{"key":7,"day":"monday"}"#.into();
         true
     };
-    let (root, row) = stored(&home, Dated { key: Key(7), day: Day(1) }, spoil).await;
+    let (root, row) = spoilt(&home, Dated { key: Key(7), day: Day(1) }, spoil).await;
     let reason = quarantined(&home, root, &row).await.message;
     assert!(reason.contains("`dated`") && reason.contains("monday"), "{reason}");
 
@@ -206,7 +164,7 @@ async fn parameters_that_panic(home: Home) {
         row.command_parameters = r#"{"key":7,"day":77}"#.into();
         true
     };
-    let (root, row) = stored(&home, Dated { key: Key(7), day: Day(1) }, spoil).await;
+    let (root, row) = spoilt(&home, Dated { key: Key(7), day: Day(1) }, spoil).await;
     let reason = quarantined(&home, root, &row).await.message;
     assert!(reason.contains("`dated` panicked"), "{reason}");
 }
@@ -219,7 +177,7 @@ async fn an_unknown_child(home: Home) {
         }
         is_child
     };
-    let (root, row) = stored(&home, Calendar {}, rename).await;
+    let (root, row) = spoilt(&home, Calendar {}, rename).await;
     quarantined(&home, root, &row).await;
 
     let coordinator = home.start(&World::new()).await;

@@ -60,7 +60,7 @@ fn stored_result(
     }
 }
 
-fn read_failure(json: &str) -> Failure {
+pub(super) fn read_failure(json: &str) -> Failure {
     serde_json::from_str(json).unwrap_or_else(|error| {
         let message = format!("the stored failure cannot be read: {error}");
         Failure::new(FailureKind::Unknown, message)
@@ -93,9 +93,7 @@ impl Tree {
         }
         let stuck = |node: &Node| node.progress.status == CommandStatus::Stuck;
         for (id, node) in tree.nodes.iter().filter(|(_, node)| stuck(node)) {
-            let reason = read_failure(node.progress.stuck_reason.as_deref().unwrap_or_default());
-            let at = Address { root: tree.root, command: *id };
-            turn.out.push(super::Output::Do(Effect::Stuck { at, reason }));
+            turn.out.push(super::Output::Do(tree.stuck(*id, node)));
         }
         let open = tree.children_first();
         let moved: Vec<_> =

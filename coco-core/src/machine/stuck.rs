@@ -1,7 +1,8 @@
 //! What cannot go on by itself, and how it goes on when an operator says so.
 
 use super::input::{Address, Effect, Output, Refusal, Stored};
-use super::node::failure_json;
+use super::load::read_failure;
+use super::node::{Node, failure_json};
 use super::step::Write;
 use super::tree::{Tree, Turn};
 use crate::failure::{Failure, FailureKind};
@@ -42,7 +43,7 @@ impl Tree {
                 let node = &self.nodes[&id];
                 let write = Write::Update(id, Box::new(node.progress.clone()));
                 let mut effects = vec![Effect::Accept { ticket }, self.run_hook(node, id, call)];
-                effects.extend(self.unstuck());
+                effects.push(self.standing());
                 self.emit(id, None, vec![write], effects);
             }
         }
@@ -67,13 +68,24 @@ impl Tree {
         let node = &self.nodes[&id];
         let write = Write::Update(id, Box::new(node.progress.clone()));
         let mut effects = vec![Effect::Accept { ticket }, self.run(node, id)];
-        effects.extend(self.unstuck());
+        effects.push(self.standing());
         self.emit(id, None, vec![write], effects);
         None
     }
 
-    fn unstuck(&self) -> Option<Effect> {
-        let stuck = self.nodes.values().any(|node| node.progress.status == CommandStatus::Stuck);
-        (!stuck).then_some(Effect::Unstuck { root: self.root })
+    /// What those who wait for the tree are told once a command is not stuck any more: another one
+    /// may still be.
+    fn standing(&self) -> Effect {
+        let stuck = |node: &Node| node.progress.status == CommandStatus::Stuck;
+        let first = self.nodes.iter().filter(|(_, node)| stuck(node)).min_by_key(|(id, _)| **id);
+        match first {
+            None => Effect::Unstuck { root: self.root },
+            Some((id, node)) => self.stuck(*id, node),
+        }
+    }
+
+    pub(super) fn stuck(&self, command: CommandId, node: &Node) -> Effect {
+        let reason = read_failure(node.progress.stuck_reason.as_deref().unwrap_or_default());
+        Effect::Stuck { at: Address { root: self.root, command }, reason }
     }
 }
