@@ -11,9 +11,13 @@ mod scenarios {
     mod foreign_waits;
     mod home;
     mod leaves;
+    mod not_storable;
+    mod panics;
     mod picture;
     mod quarantine;
     mod recovery;
     mod shutdown;
+    mod startup;
+    mod waiting;
     mod world;
 }

@@ -138,7 +138,8 @@ async fn passed_on_by_every_parent(home: Home) {
     let text = format!("the copy failed: the write failed: the disk is full of {first}");
     assert_eq!(world.deeds(), [0, 1, 2].map(|depth| format!("{depth}: {text}")));
     for row in rows {
-        let stored: Failure = serde_json::from_str(row.progress.failure.as_deref().unwrap()).unwrap();
+        let stored: Failure =
+            serde_json::from_str(row.progress.failure.as_deref().unwrap()).unwrap();
         assert_eq!(stored, failure);
         assert!(!row.progress.executed);
     }
@@ -301,7 +302,11 @@ async fn a_refused_flow(home: Home) {
     let failure = failure_of(handle.output().await);
     assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Refused, "refused"));
     assert_eq!(failure.code.as_deref(), Some("E-NO"));
-    assert_eq!(world.deeds(), ["validate 1", "validate 0", "end 1"], "what did not begin has no end");
+    assert_eq!(
+        world.deeds(),
+        ["validate 1", "validate 0", "end 1"],
+        "what did not begin has no end"
+    );
 
     // A validation that was interrupted is made again; one that was passed is not.
     world.close("validation");
@@ -324,7 +329,14 @@ impl Execute for Shapes {
     type Output = (Option<()>, f64, i64, u64, String, Vec<Option<u8>>);
 
     async fn execute(&mut self, _cx: &Context<Self>) -> Result<Self::Output> {
-        Ok((None, f64::MIN_POSITIVE, i64::MIN, u64::MAX, "\"\\\u{7f}é𝄞\n".into(), vec![None, Some(1)]))
+        Ok((
+            None,
+            f64::MIN_POSITIVE,
+            i64::MIN,
+            u64::MAX,
+            "\"\\\u{7f}é𝄞\n".into(),
+            vec![None, Some(1)],
+        ))
     }
 }
 

@@ -17,13 +17,7 @@ use super::home::{Home, on_every_store, stuck_of, until};
 use super::leaves::Mark;
 use super::world::World;
 
-on_every_store!(
-    alone,
-    beside_a_child,
-    inside_once,
-    combinators,
-    it_goes_on_when_the_code_is_right,
-);
+on_every_store!(alone, beside_a_child, inside_once, combinators, it_goes_on_when_the_code_is_right,);
 
 #[derive(Command, Serialize, Deserialize)]
 #[command(callback = SerialChildren)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::flow::Asked;
-use super::input::Effect;
+use super::input::{Address, Effect, Output};
 use super::node::{Node, failure_json};
 use super::step::Write;
 use super::tree::{Tree, Turn};
@@ -28,7 +28,7 @@ impl Tree {
             }
             Ask::Once { position, name } => {
                 if flow.asks_once(position, name)? == Asked::New {
-                    self.emit(id, None, Vec::new(), vec![Effect::LetRun { command: id, position }]);
+                    self.queue_once(id, position);
                 }
             }
             Ask::OnceEnded { position, result } => {
@@ -38,6 +38,32 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    /// A `once` gets its turn when all that the flow was given is durable.
+    fn queue_once(&mut self, id: CommandId, position: i32) {
+        let at = Address { root: self.root, command: id };
+        let attempt = self.node(id).progress.attempt;
+        let Some(given) = self.flow(id).map(|flow| flow.given) else { return };
+        let turn = Effect::Turn { at, attempt, position, given };
+        self.emit(id, None, Vec::new(), vec![turn]);
+    }
+
+    /// Lets a `once` run, unless the flow was given more since it was queued.
+    pub(super) fn once_has_turn(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: CommandId,
+        position: i32,
+        given: u64,
+    ) {
+        match self.flow(id).filter(|flow| flow.awaits_once(position)) {
+            None => {}
+            Some(flow) if flow.given == given => {
+                turn.out.push(Output::Do(Effect::LetRun { command: id, position }));
+            }
+            Some(_) => self.queue_once(id, position),
+        }
     }
 
     fn once_ended(

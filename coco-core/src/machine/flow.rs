@@ -25,6 +25,8 @@ pub(super) struct Flow {
     outcomes: BTreeMap<i64, (i32, Ended)>,
     /// The names of the `once` steps that were asked for and have not ended.
     onces: BTreeMap<i32, Arc<str>>,
+    /// How often it was given outcomes.
+    pub(super) given: u64,
     /// The failures among the outcomes that it was given and has not answered.
     unanswered: Vec<Failure>,
 }
@@ -130,6 +132,11 @@ impl Flow {
         Err(stored.differs(position, &StoredRequest { name, kind: StoredKind::Once }))
     }
 
+    /// True when the `once` was asked for and has not ended.
+    pub(super) fn awaits_once(&self, position: i32) -> bool {
+        self.onces.contains_key(&position)
+    }
+
     /// The name of the `once` that has run, if it was asked for.
     pub(super) fn once_ended(&mut self, position: i32) -> Option<Arc<str>> {
         self.onces.remove(&position)
@@ -176,6 +183,7 @@ impl Flow {
         };
         let failures = outcomes.iter().filter_map(|(_, ended)| ended.result.as_ref().err());
         self.unanswered = failures.cloned().collect();
+        self.given += u64::from(!outcomes.is_empty());
         Ok(outcomes)
     }
 

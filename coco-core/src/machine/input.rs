@@ -51,6 +51,9 @@ pub(crate) enum Happened {
     Ran { attempt: i32, reply: Reply },
     /// The run of this attempt of a flow was polled until it was pending.
     Polled { attempt: i32, polled: Polled },
+    /// All that came before its `once` at this position is durable. `given`: how often it was
+    /// given outcomes by then.
+    Turn { attempt: i32, position: i32, given: u64 },
     /// Its end hook is through.
     Hooked(Reply),
     /// The polls that the tree's held steps wait for take too long.
@@ -150,6 +153,8 @@ pub(crate) enum Effect {
     Run(Box<Run>),
     /// Give outcomes to a flow, one after the other, polling it between them.
     Give { command: CommandId, outcomes: Vec<(i32, Ended)>, replay_is_over: bool },
+    /// Say [`Happened::Turn`].
+    Turn { at: Address, attempt: i32, position: i32, given: u64 },
     /// Let the `once` at this position run.
     LetRun { command: CommandId, position: i32 },
     /// Drop the code of a command that runs.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::flow::{Flow, StoredKind, StoredRequest};
-use super::input::{Address, Effect, Load, Loaded, LoadedCommand, Stored};
+use super::input::{Load, Loaded, LoadedCommand, Stored};
 use super::node::Node;
 use super::reject::Lost;
 use super::step::Write;

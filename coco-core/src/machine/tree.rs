@@ -130,6 +130,12 @@ impl Tree {
                     None
                 }
             }
+            Happened::Turn { attempt, position, given } => {
+                if node.runs(attempt) {
+                    self.once_has_turn(turn, id, position, given);
+                }
+                None
+            }
             Happened::Hooked(reply) => self.hooked(turn, id, reply),
             Happened::Replay { ticket, stored } => self.replay(turn, id, ticket, stored),
             Happened::Flush { .. } | Happened::Retry { .. } => None,

@@ -408,6 +408,9 @@ impl Engine {
             Effect::Give { command, outcomes, replay_is_over } => {
                 self.tasks.tell(command, FlowMessage::Give { outcomes, replay_is_over });
             }
+            Effect::Turn { at, attempt, position, given } => {
+                self.happened(at, Happened::Turn { attempt, position, given });
+            }
             Effect::LetRun { command, position } => {
                 self.tasks.tell(command, FlowMessage::LetRun { position });
             }

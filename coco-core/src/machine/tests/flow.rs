@@ -69,16 +69,30 @@ fn a_once_runs_after_all_that_the_flow_was_given() {
     hand.asks("/", vec![child(0, "leaf", 0)]);
     hand.ran("/0", ok("5"));
     let out = hand.answers("/", vec![once(1, "step")]);
-    assert_eq!(out, ["[/0 ended_successfully a1 o1]", "[] -> let run / 1"]);
+    assert_eq!(out, ["[/0 ended_successfully a1 o1]", "[] -> turn / 1 after 1"]);
     let out = hand.asks("/", vec![once_ended(1, "6")]);
     assert_eq!(out, ["give / 1=6", "held 2"]);
     let out = hand.answers("/", vec![once(2, "next")]);
-    assert_eq!(out, ["[once / 1 step o2]", "[] -> let run / 2"]);
+    assert_eq!(out, ["[once / 1 step o2]", "[] -> turn / 2 after 2"]);
     let result = Err(failure("x"));
     let out = hand.asks("/", vec![Ask::OnceEnded { position: 2, result }]);
     assert_eq!(out, ["give / 2!x", "held 3"]);
     let out = hand.returns("/", ok("7"));
     assert_eq!(out, ["[once / 2 next failed o3]", "[/ ended_successfully a1 o4] -> ended 7"]);
+}
+
+#[test]
+fn a_once_waits_for_what_the_flow_was_given_since_it_asked() {
+    let mut hand = flow();
+    hand.asks("/", vec![child(0, "leaf", 0), once(1, "step")]);
+    hand.ran("/0", ok("5"));
+    let turn = |given| Happened::Turn { attempt: 1, position: 1, given };
+    assert!(hand.say("/", turn(0)).is_empty(), "the end of the child is held for the poll");
+    let out = hand.answers("/", Vec::new());
+    assert_eq!(out, ["[/0 ended_successfully a1 o1]", "[] -> turn / 1 after 1"]);
+    assert_eq!(hand.say("/", turn(1)), ["let run / 1"]);
+    hand.asks("/", vec![once_ended(1, "6")]);
+    assert!(hand.say("/", turn(2)).is_empty(), "it has ended");
 }
 
 #[test]

@@ -302,6 +302,9 @@ fn show_effect(effect: &Effect) -> String {
             let live = if *replay_is_over { "" } else { " of a replay" };
             format!("give {} {}{live}", path(*command), outcomes.join(" "))
         }
+        Effect::Turn { at, position, given, .. } => {
+            format!("turn {} {position} after {given}", path(at.command))
+        }
         Effect::LetRun { command, position } => format!("let run {} {position}", path(*command)),
         Effect::Drop { command } => format!("drop {}", path(*command)),
         Effect::Reload { at, ticket } => format!("reload {} {ticket}", path(at.command)),

@@ -137,7 +137,7 @@ fn a_gap_is_legal() {
     hand.restart(true);
     asks_again(&mut hand, vec![child(0, "leaf", 0)]);
     let out = answers_again(&mut hand, vec![once(3, "step"), child(4, "redo", 4)]);
-    assert_eq!(out, ["[] -> let run / 3"], "the step runs again, the child does not");
+    assert_eq!(out, ["[] -> turn / 3 after 1"], "the step runs again, the child does not");
     assert_eq!(asks_again(&mut hand, vec![once_ended(3, "6")]), ["give / 3=6", "held 1"]);
 }
 

@@ -270,9 +270,12 @@ impl Runtime {
                     task.tell(Mail::Give { outcomes, replay_is_over });
                 }
             }
+            Effect::Turn { at, attempt, position, given } => {
+                self.happened(at, Happened::Turn { attempt, position, given });
+            }
             Effect::LetRun { command, position } => {
                 if let Some(task) = self.tasks.get_mut(&command) {
-                    self.ledger.check_stored(task.at, task.given_before(position));
+                    self.ledger.check_stored(task.at, &task.given());
                     task.tell(Mail::LetRun { position });
                 }
             }
@@ -287,9 +290,7 @@ impl Runtime {
                 assert!(expected.iter().any(|may| text.starts_with(may)), "{at:?}: {reason}");
                 self.stuck.insert((at.root, at.command));
             }
-            Effect::Unstuck { root } => {
-                assert!(self.stuck.iter().all(|(of, _)| *of != root), "{root} is stuck still");
-            }
+            Effect::Unstuck { root } => self.stuck.retain(|(of, _)| *of != root),
             Effect::Held { root, hold } => self.holds.push((root, hold)),
         }
     }
@@ -392,6 +393,7 @@ fn name_of(what: &Happened) -> &'static str {
         Happened::Ran { .. } => "ran and failed",
         Happened::Polled { polled, .. } if polled.end.is_some() => "polled and over",
         Happened::Polled { .. } => "polled",
+        Happened::Turn { .. } => "turn",
         Happened::Hooked(_) => "hooked",
         Happened::Flush { .. } => "flush",
         Happened::Retry { .. } => "retry",

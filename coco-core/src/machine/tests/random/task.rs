@@ -41,8 +41,6 @@ struct Flow {
     onces: BTreeSet<i32>,
     /// The positions of what it was given.
     given: Vec<i32>,
-    /// How much it was given before it asked for the `once` at each position.
-    given_before: BTreeMap<i32, usize>,
 }
 
 /// What a flow is told.
@@ -65,7 +63,6 @@ impl Task {
                 mail: VecDeque::new(),
                 onces: BTreeSet::new(),
                 given: Vec::new(),
-                given_before: BTreeMap::new(),
             })),
         };
         Self { at: run.at, attempt: run.attempt, is_over: false, parameters, code }
@@ -92,12 +89,14 @@ impl Task {
         }
     }
 
-    /// What a flow was given before it asked for the `once` at `position`.
-    pub(super) fn given_before(&self, position: i32) -> &[i32] {
-        match &self.code {
-            Code::Flow(flow) => &flow.given[..flow.given_before[&position]],
-            Code::Leaf | Code::Hook => &[],
-        }
+    /// The positions of all that a flow was given, also what it has not taken yet.
+    pub(super) fn given(&self) -> Vec<i32> {
+        let Code::Flow(flow) = &self.code else { return Vec::new() };
+        let waits = flow.mail.iter().flat_map(|mail| match mail {
+            Mail::Give { outcomes, .. } => outcomes.as_slice(),
+            Mail::LetRun { .. } => &[],
+        });
+        flow.given.iter().copied().chain(waits.map(|(position, _)| *position)).collect()
     }
 
     /// Goes on, and says what the runtime hears of it.
@@ -196,11 +195,6 @@ impl Flow {
     fn poll(&mut self, given: bool, hooks: Hooks) -> Polled {
         let mut asks = Vec::new();
         let returned = self.script.poll(self.is_replaying, &mut asks);
-        let onces = asks.iter().filter_map(|ask| match ask {
-            Ask::Once { position, .. } => Some((*position, self.given.len())),
-            _ => None,
-        });
-        self.given_before.extend(onces);
         let end = returned.map(|result| {
             let reply = Box::new(Reply { result, state: None, refused: false, hooks });
             FlowEnd::Returned { reply, unseen: self.script.unseen.take() }
