@@ -108,9 +108,10 @@ impl Tree {
 fn reply_of(progress: Progress) -> Option<Reply> {
     let result = match (progress.executed, progress.return_value, progress.failure) {
         (true, Some(output), _) => Ok(output),
-        (_, _, Some(json)) => Err(serde_json::from_str(&json).ok()?),
+        (_, _, Some(json)) => Err(serde_json::from_str::<Failure>(&json).ok()?),
         _ => return None,
     };
+    let refused = matches!(&result, Err(failure) if failure.kind == FailureKind::Refused);
     let hooks = Hooks { success: true, failure: true };
-    Some(Reply { result, state: progress.state, refused: false, hooks })
+    Some(Reply { result, state: progress.state, refused, hooks })
 }
