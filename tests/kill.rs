@@ -157,10 +157,11 @@ impl Move {
         assert_eq!(stored.ended.len(), LEDGER_LINES + 1, "the leaves and the flow");
 
         let ledger = self.ledger();
+        let id = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+        assert!(ledger.lines().all(|line| stored.ended.contains(&id(line))), "who wrote there?");
         for (n, kill) in self.kills.iter().enumerate() {
-            let again = ledger[kill.ledger..]
-                .lines()
-                .find(|line| kill.ended.contains(line.split(' ').next().unwrap_or_default()));
+            let mut later = ledger[kill.ledger..].lines();
+            let again = later.find(|line| kill.ended.contains(&id(line)));
             assert_eq!(again, None, "it had ended before kill {}, and ran again", n + 1);
         }
         let work: BTreeSet<_> =

@@ -45,6 +45,7 @@ pub(crate) struct Inner {
     pub(crate) resources: Arc<Resources>,
     pub(crate) requests: Requests,
     pub(crate) is_default_hook: AtomicBool,
+    has_begun: AtomicBool,
 }
 
 /// The command that asked for this one.
@@ -62,8 +63,19 @@ impl Scope {
         resources: Arc<Resources>,
         requests: Requests,
     ) -> Self {
-        let is_default_hook = AtomicBool::new(false);
-        Self(Arc::new(Inner { id, attempt, parent, resources, requests, is_default_hook }))
+        let (is_default_hook, has_begun) = (AtomicBool::new(false), AtomicBool::new(false));
+        let inner =
+            Inner { id, attempt, parent, resources, requests, is_default_hook, has_begun };
+        Self(Arc::new(inner))
+    }
+
+    /// True once more than `validate` was called.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.0.has_begun.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn begin(&self) {
+        self.0.has_begun.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn id(&self) -> CommandId {

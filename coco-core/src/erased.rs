@@ -117,6 +117,9 @@ impl<C: Command> Erased for C {
                     Failure { kind: FailureKind::Refused, ..error.into_failure(scope.id()) };
                 return Reply { refused: true, ..Reply::failed(failure) };
             }
+            if !matches!(call, Call::Validate) {
+                scope.begin();
+            }
             let (result, hooks) = run(self, scope, &leaf, call).await;
             match self.encode() {
                 Ok(after) => {

@@ -57,6 +57,14 @@ pub fn storable(json: &str) -> Result<(), NotStorable> {
     Ok(())
 }
 
+/// The same for a text that is stored as it is.
+pub(crate) fn storable_text(text: &str) -> Result<(), NotStorable> {
+    if text.len() > LARGEST_VALUE {
+        return Err(NotStorable::TooLarge { size: text.len() });
+    }
+    if text.contains('\0') { Err(NotStorable::Nul) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

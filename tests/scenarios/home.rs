@@ -101,8 +101,8 @@ pub(crate) async fn until<F: Future<Output = bool>>(mut done: impl FnMut() -> F)
 
 /// Fails a scenario that hangs.
 pub(crate) async fn in_time(scenario: impl Future<Output = ()>) {
-    let minutes = Duration::from_secs(180);
-    assert!(tokio::time::timeout(minutes, scenario).await.is_ok(), "the scenario hangs");
+    let limit = Duration::from_secs(90);
+    assert!(tokio::time::timeout(limit, scenario).await.is_ok(), "the scenario hangs");
 }
 
 /// The stored failure that `result` is.

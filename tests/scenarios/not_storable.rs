@@ -166,8 +166,11 @@ async fn results_of_once(home: Home) {
         world.open("afterwards");
         let coordinator = home.start(&world).await;
         let handle = coordinator.handle::<GivesOnce>(id).await.unwrap();
-        let named = if what == "nul" { message } else { "fine" };
-        assert_eq!(handle.output().await.unwrap(), (message.to_owned(), named.to_owned()));
+        let named = match what {
+            "nul" => format!("the name of a `once` cannot be stored: {message}"),
+            _ => "fine".to_owned(),
+        };
+        assert_eq!(handle.output().await.unwrap(), (message.to_owned(), named));
         coordinator.shutdown().await.unwrap();
     }
 }

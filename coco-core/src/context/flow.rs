@@ -15,6 +15,7 @@ use crate::callback::AwaitsChildren;
 use crate::command::{Command, Stored};
 use crate::error::Result;
 use crate::failure::{Failure, FailureKind};
+use crate::storable::storable_text;
 
 /// The requests of a flow.
 ///
@@ -70,6 +71,11 @@ impl<C: Command> Context<C> {
     {
         let name = name.into();
         Outcome(Box::pin(async move {
+            if let Err(why) = storable_text(&name) {
+                let message = format!("the name of a `once` cannot be stored: {why}");
+                let failure = Failure::new(FailureKind::NotStorable, message);
+                return Err(failure.of(self.scope.id()).into());
+            }
             let mut request = Request::once(self.scope.requests(), Arc::clone(&name));
             if let Some(ended) = request.turn_or_answer().await {
                 return read(&request, &name, ended).await;

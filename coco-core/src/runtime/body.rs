@@ -37,14 +37,19 @@ impl Body {
         let attempt = u32::try_from(run.attempt).unwrap_or(0);
         let scope = Scope::new(run.at.command, attempt, run.parent.clone(), resources, requests);
         let said = match (decode(descriptor, &run), outcomes) {
-            (Err(failure), _) => run.over(Reply::failed(failure)),
+            (Err(failure), _) => run.over(Reply { refused: true, ..Reply::failed(failure) }),
             (Ok(command), Some(outcomes)) => flow(command, &run, &scope, outcomes, &inputs).await,
             (Ok(mut command), None) => {
                 let method = match &run.kind {
                     RunKind::Hook(hook) => hook.clone(),
                     RunKind::Leaf | RunKind::Flow { .. } => Call::ValidateAndExecute,
                 };
-                run.over(call(&mut *command, &scope, method).await)
+                let reply = call(&mut *command, &scope, method).await;
+                let dropped = drop_caught(command, &scope);
+                run.over(match (dropped, &run.kind) {
+                    (Some(panic), RunKind::Leaf) => panic.after(&reply),
+                    _ => reply,
+                })
             }
         };
         // Nobody listens when the engine is gone, and then this task is too.
@@ -62,12 +67,18 @@ async fn flow(
     if !matches!(run.kind, RunKind::Flow { replaying: true, .. }) {
         let reply = call(&mut *command, scope, Call::Validate).await;
         if reply.result.is_err() {
-            return run.over(Reply { refused: true, ..reply });
+            drop_caught(command, scope);
+            return run.over(reply);
         }
     }
     let attempt = run.attempt;
     let report = |polled| drop(inputs.send((run.at, Happened::Polled { attempt, polled })));
-    let polled = drive(&mut *command, scope, &mut outcomes, report).await;
+    let mut polled = drive(&mut *command, scope, &mut outcomes, report).await;
+    if let (Some(panic), Some(FlowEnd::Returned { reply, .. })) =
+        (drop_caught(command, scope), &mut polled.end)
+    {
+        **reply = panic.after(reply);
+    }
     Happened::Polled { attempt, polled }
 }
 
@@ -115,9 +126,28 @@ async fn call(command: &mut dyn Erased, scope: &Scope, call: Call) -> Reply {
     reply
 }
 
+/// Drops what user code left behind. A panic in it is a failure, unless what it left behind was
+/// an end hook: that one is through.
+pub(super) fn drop_caught<T>(left: T, scope: &Scope) -> Option<Reply> {
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(left)));
+    dropped.err().map(|panic| {
+        tracing::error!(command = %scope.id(), panic = panic_message(&*panic), "a drop panicked");
+        panicked(scope, &*panic)
+    })
+}
+
+impl Reply {
+    /// A failure after `reply`, which told what is known of the command.
+    pub(super) fn after(self, reply: &Self) -> Self {
+        Self { refused: reply.refused, hooks: reply.hooks, ..self }
+    }
+}
+
+/// A panic before `execute` was called is a refusal: nothing has begun.
 pub(super) fn panicked(scope: &Scope, panic: &(dyn Any + Send)) -> Reply {
     let message = format!("it panicked: {}", panic_message(panic));
-    Reply::failed(Failure::new(FailureKind::Panicked, message).of(scope.id()).fitting())
+    let failure = Failure::new(FailureKind::Panicked, message).of(scope.id()).fitting();
+    Reply { refused: !scope.has_begun(), ..Reply::failed(failure) }
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -12,7 +12,7 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::body::panicked;
+use super::body::{drop_caught, panicked};
 use crate::context::requests::{Ask, Ended};
 use crate::context::{Scope, inside_engine_wake};
 use crate::erased::{Call, Erased, Reply};
@@ -38,7 +38,7 @@ pub(super) async fn drive(
     let waker = Arc::new(FlowWaker::default());
     let mut flow = Flow { code: None, scope, waker: Arc::clone(&waker) };
     let mut begin = Some(command);
-    let last = poll_fn(|cx| {
+    let mut last = poll_fn(|cx| {
         waker.remember(cx.waker());
         if let Some(command) = begin.take() {
             flow.code = Some(command.call(scope, Call::Execute));
@@ -70,10 +70,12 @@ pub(super) async fn drive(
         }
     })
     .await;
-    match catch_unwind(AssertUnwindSafe(|| drop(flow.code.take()))) {
-        Ok(()) => last,
-        Err(panic) => returned(scope, Vec::new(), panicked(scope, &*panic), last.given),
+    match (drop_caught(flow.code.take(), scope), &mut last.end) {
+        (Some(panic), Some(FlowEnd::Returned { reply, .. })) => **reply = panic.after(reply),
+        // A flow that has diverged is stuck, whatever it leaves behind.
+        _ => {}
     }
+    last
 }
 
 struct Flow<'a> {

@@ -1,4 +1,4 @@
-//! What a store has to do: one case for each promise of [`Store`](crate::store::Store).
+//! What a store has to do: one case for each promise of [`Store`].
 //!
 //! [`store_conformance!`](crate::store_conformance) makes a test of each case. It takes an
 //! expression that makes an empty [`Fixture`] and is evaluated anew for every case; it may await.

@@ -1,7 +1,7 @@
 //! User code of the model: leaves and hooks that end when it is their turn, flows that follow
 //! their script.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use serde_json::{Value, json};
 
