@@ -2,6 +2,7 @@
 
 mod scenarios {
     mod by_hand;
+    mod contexts;
     mod counts;
     mod crash;
     mod crash_orders;
@@ -11,11 +12,13 @@ mod scenarios {
     mod foreign_waits;
     mod home;
     mod leaves;
+    mod locks;
     mod not_storable;
     mod panics;
     mod picture;
     mod quarantine;
     mod recovery;
+    mod rejected;
     mod shutdown;
     mod startup;
     mod waiting;

@@ -64,8 +64,7 @@ impl Scope {
         requests: Requests,
     ) -> Self {
         let (is_default_hook, has_begun) = (AtomicBool::new(false), AtomicBool::new(false));
-        let inner =
-            Inner { id, attempt, parent, resources, requests, is_default_hook, has_begun };
+        let inner = Inner { id, attempt, parent, resources, requests, is_default_hook, has_begun };
         Self(Arc::new(inner))
     }
 

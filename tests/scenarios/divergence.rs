@@ -218,14 +218,14 @@ impl Execute for Couple {
 async fn couple(home: &Home, world: &World) -> CommandId {
     world.say("one", "mark:a mark:here");
     world.say("other", "mark:b mark:there");
-    ["here", "there"].map(|gate| world.close(gate));
+    ["here", "there"].into_iter().for_each(|gate| world.close(gate));
     let coordinator = home.start(world).await;
     let (one, other) = (Planned::of(world, "one"), Planned::of(world, "other"));
     let id = coordinator.submit(Couple { one, other }).await.unwrap().id();
     world.noted("here").await;
     world.noted("there").await;
     drop(coordinator);
-    ["here", "there"].map(|gate| world.open(gate));
+    ["here", "there"].into_iter().for_each(|gate| world.open(gate));
     id
 }
 
@@ -256,7 +256,7 @@ async fn siblings_go_on(home: Home) {
 async fn two_that_are_stuck(home: Home) {
     let world = World::new();
     let id = couple(&home, &world).await;
-    ["one", "other"].map(|plan| world.say(plan, "mark:z"));
+    ["one", "other"].into_iter().for_each(|plan| world.say(plan, "mark:z"));
     let coordinator = home.start(&world).await;
     let handle = coordinator.handle::<Couple>(id).await.unwrap();
     until(|| async {

@@ -26,7 +26,7 @@ on_every_store!(
 );
 
 #[derive(Debug)]
-struct Cause(&'static str, Option<Box<Cause>>);
+struct Cause(&'static str, Option<Box<Self>>);
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,8 +160,8 @@ impl Execute for Three {
 
 async fn the_first_of_several(home: Home) {
     let world = World::new();
-    ["one", "two", "three"].map(|label| world.close(label));
-    ["one", "three"].map(|label| world.say(&format!("fail {label}"), label));
+    ["one", "two", "three"].into_iter().for_each(|label| world.close(label));
+    ["one", "three"].into_iter().for_each(|label| world.say(&format!("fail {label}"), label));
     let coordinator = home.start(&world).await;
     let handle = coordinator.submit(Three {}).await.unwrap();
     for (label, over) in [("three", "three failed"), ("two", "two done"), ("one", "one failed")] {

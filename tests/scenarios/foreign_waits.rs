@@ -1,8 +1,6 @@
 //! A flow waits for its context and for nothing else; what else it waits for parks it, and says so.
 
-use std::collections::VecDeque;
 use std::future::{Future, pending, poll_fn};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
@@ -73,7 +71,7 @@ async fn alone(home: Home) {
 /// While it waits for a child too, the wait is known as foreign only when it is over.
 async fn beside_a_child(home: Home) {
     let world = World::new();
-    ["outside", "beside"].map(|gate| world.close(gate));
+    ["outside", "beside"].into_iter().for_each(|gate| world.close(gate));
     let coordinator = home.start(&world).await;
     let waits = Waits { world: world.number(), what: "child and world".into() };
     let handle = coordinator.submit(waits).await.unwrap();
@@ -164,28 +162,27 @@ async fn dawdle(mut times: u32) {
     .await;
 }
 
+/// The waker of one of several futures.
+struct Bell {
+    rung: AtomicBool,
+    task: Mutex<Option<Waker>>,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.rung.store(true, Ordering::SeqCst);
+        let task = self.task.lock().expect("no poison").clone();
+        task.into_iter().for_each(Waker::wake);
+    }
+}
+
 /// Runs all, each with a waker of its own, and polls only those that were woken.
-async fn all_of<T>(futures: impl IntoIterator<Item = impl Future<Output = T> + Send>) -> Vec<T> {
-    struct Bell {
-        rung: AtomicBool,
-        task: Mutex<Option<Waker>>,
-    }
-    impl Wake for Bell {
-        fn wake(self: Arc<Self>) {
-            self.rung.store(true, Ordering::SeqCst);
-            let task = self.task.lock().expect("no poison").clone();
-            task.into_iter().for_each(Waker::wake);
-        }
-    }
-    type Part<T> = (Arc<Bell>, Pin<Box<dyn Future<Output = T> + Send>>, Option<T>);
-    fn part<'a, T>(
-        future: impl Future<Output = T> + Send + 'a,
-    ) -> (Arc<Bell>, Pin<Box<dyn Future<Output = T> + Send + 'a>>, Option<T>) {
+async fn all_of<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let new = |future| {
         let bell = Bell { rung: AtomicBool::new(true), task: Mutex::new(None) };
         (Arc::new(bell), Box::pin(future), None)
-    }
-    let _: Option<Part<T>> = None;
-    let mut parts: VecDeque<_> = futures.into_iter().map(part).collect();
+    };
+    let mut parts: Vec<_> = futures.into_iter().map(new).collect();
     poll_fn(|cx| {
         for (bell, future, output) in &mut parts {
             *bell.task.lock().expect("no poison") = Some(cx.waker().clone());
@@ -197,8 +194,7 @@ async fn all_of<T>(futures: impl IntoIterator<Item = impl Future<Output = T> + S
                 *output = Some(ready);
             }
         }
-        let done = parts.iter().all(|(.., output)| output.is_some());
-        if done {
+        if parts.iter().all(|(.., output)| output.is_some()) {
             Poll::Ready(parts.iter_mut().filter_map(|(.., output)| output.take()).collect())
         } else {
             Poll::Pending

@@ -70,10 +70,11 @@ pub(super) async fn drive(
         }
     })
     .await;
-    match (drop_caught(flow.code.take(), scope), &mut last.end) {
-        (Some(panic), Some(FlowEnd::Returned { reply, .. })) => **reply = panic.after(reply),
-        // A flow that has diverged is stuck, whatever it leaves behind.
-        _ => {}
+    // A flow that has diverged is stuck, whatever it leaves behind.
+    if let (Some(panic), Some(FlowEnd::Returned { reply, .. })) =
+        (drop_caught(flow.code.take(), scope), &mut last.end)
+    {
+        **reply = panic.after(reply);
     }
     last
 }

@@ -30,6 +30,9 @@ use crate::store::{CommitError, Lease, Outcome, Store, StoreError};
 /// How long the steps of a tree wait for the poll of a flow.
 const LONGEST_HOLD: Duration = Duration::from_millis(10);
 
+/// How often the engine steps back for others before it begins the next commit.
+const MOST_YIELDS: usize = 32;
+
 /// How long a stop waits for the store when the time of the leaves is over.
 const LAST_COMMITS: Duration = Duration::from_secs(5);
 
@@ -165,8 +168,7 @@ impl Engine {
                         tracing::error!(%error, "the engine stops");
                         break;
                     }
-                    // What the effects set free may join the next batch.
-                    tokio::task::yield_now().await;
+                    self.collect(&mut ears).await;
                 }
                 Some((at, happened)) = ears.inputs.recv() => self.happened(at, happened),
                 Some(read) = ears.reads.recv() => self.was_read(read),
@@ -182,16 +184,31 @@ impl Engine {
         self.close().await;
     }
 
-    /// Takes what others have said since, so that it joins the next batch.
-    fn take_what_waits(&mut self, ears: &mut Ears) {
+    /// Lets what a commit has set free run, so that it joins the next batch: as long as something
+    /// new comes, and not for long.
+    async fn collect(&mut self, ears: &mut Ears) {
+        for _ in 0..MOST_YIELDS {
+            tokio::task::yield_now().await;
+            if !self.take_what_waits(ears) {
+                break;
+            }
+        }
+    }
+
+    /// Takes what others have said since. True when there was something.
+    fn take_what_waits(&mut self, ears: &mut Ears) -> bool {
+        let mut took = false;
         while let Ok((at, happened)) = ears.inputs.try_recv() {
             self.happened(at, happened);
+            took = true;
         }
         for _ in 0..ears.requests.len() {
             if let Ok(request) = ears.requests.try_recv() {
                 self.requested(request);
+                took = true;
             }
         }
+        took
     }
 
     fn requested(&mut self, request: Request) {
