@@ -12,6 +12,8 @@ use tokio::sync::watch;
 pub(crate) struct World {
     number: u64,
     state: Arc<watch::Sender<State>>,
+    /// The closed gates. Apart from the rest, so that who waits at one is not woken by a deed.
+    closed: Arc<watch::Sender<BTreeSet<String>>>,
 }
 
 /// What a command did.
@@ -25,7 +27,6 @@ pub(crate) struct Entry {
 #[derive(Default)]
 struct State {
     ledger: Vec<Entry>,
-    closed: BTreeSet<String>,
     words: BTreeMap<String, String>,
 }
 
@@ -35,7 +36,7 @@ impl World {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let world = Self { number, state: Arc::new(watch::Sender::new(State::default())) };
+        let world = Self { number, state: Arc::default(), closed: Arc::default() };
         let mut worlds = WORLDS.lock().unwrap_or_else(PoisonError::into_inner);
         worlds.insert(number, world.clone());
         world
@@ -60,7 +61,7 @@ impl World {
 
     /// Waits while the gate is closed. A gate is open until somebody closes it.
     pub(crate) async fn pass(&self, gate: &str) {
-        let _ = self.state.subscribe().wait_for(|state| !state.closed.contains(gate)).await;
+        let _ = self.closed.subscribe().wait_for(|closed| !closed.contains(gate)).await;
     }
 
     /// What was said of this.
@@ -76,14 +77,14 @@ impl World {
     // What tests do.
 
     pub(crate) fn close(&self, gate: &str) {
-        self.state.send_modify(|state| {
-            state.closed.insert(gate.to_owned());
+        self.closed.send_modify(|closed| {
+            closed.insert(gate.to_owned());
         });
     }
 
     pub(crate) fn open(&self, gate: &str) {
-        self.state.send_modify(|state| {
-            state.closed.remove(gate);
+        self.closed.send_modify(|closed| {
+            closed.remove(gate);
         });
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -188,7 +189,7 @@ impl Engine {
     /// new comes, and not for long.
     async fn collect(&mut self, ears: &mut Ears) {
         for _ in 0..MOST_YIELDS {
-            tokio::task::yield_now().await;
+            step_back().await;
             if !self.take_what_waits(ears) {
                 break;
             }
@@ -515,6 +516,20 @@ fn ticket_of(effects: &[Effect]) -> Option<u64> {
         Effect::Accept { ticket } | Effect::Reload { ticket, .. } => Some(*ticket),
         _ => None,
     })
+}
+
+/// Lets others run first. Not `yield_now`: that leaves the task to a worker that user code may
+/// block, where this one can be taken over by another.
+async fn step_back() {
+    let mut is_back = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut is_back, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 async fn committing(in_flight: &mut Option<InFlight>) -> Result<Vec<Outcome>, CommitError> {
