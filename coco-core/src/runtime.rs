@@ -8,5 +8,6 @@ mod body;
 mod commit;
 mod drive;
 pub(crate) mod engine;
+mod reload;
 mod tasks;
 pub(crate) mod watch;

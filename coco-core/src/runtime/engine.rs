@@ -11,22 +11,20 @@ use tokio::time::Instant;
 use super::body::Body;
 use super::commit::{InFlight, Queue};
 use super::drive::FlowMessage;
+use super::reload::{Read, ReadWhy, Reloading};
 use super::tasks::{Task, Tasks};
 use super::watch::{Standing, Watchers};
 use crate::command::Spec;
 use crate::context::Resources;
-use crate::entity::TreeRows;
 use crate::error::{EngineError, Error, Result};
 use crate::id::CommandId;
 use crate::lock::Lock;
-use crate::machine::step::{Step, Write};
 use crate::machine::{
-    Address, Effect, Happened, Input, Load, Loaded, Machine, Output, Refusal, Run, RunKind, Stored,
-    Submit,
+    Address, Effect, Happened, Input, Load, Machine, Output, Refusal, Run, RunKind, Submit,
 };
-use crate::recovery::{self, Quarantine};
+use crate::recovery::Quarantine;
 use crate::registry::Registry;
-use crate::store::{CommitError, Lease, Outcome, Store, StoreError};
+use crate::store::{CommitError, Lease, Outcome, Store};
 
 /// How long the steps of a tree wait for the poll of a flow.
 const LONGEST_HOLD: Duration = Duration::from_millis(10);
@@ -55,27 +53,27 @@ pub(crate) struct NewRoot {
 }
 
 pub(crate) struct Engine {
-    machine: Machine,
-    store: Arc<dyn Store>,
+    pub(super) machine: Machine,
+    pub(super) store: Arc<dyn Store>,
     lease: Arc<Lease>,
-    registry: Arc<Registry>,
+    pub(super) registry: Arc<Registry>,
     resources: Arc<Resources>,
-    queue: Queue,
-    tasks: Tasks,
-    watchers: Watchers,
-    callers: HashMap<u64, Caller>,
+    pub(super) queue: Queue,
+    pub(super) tasks: Tasks,
+    pub(super) watchers: Watchers,
+    pub(super) callers: HashMap<u64, Caller>,
     tickets: u64,
     /// Held steps, by the time at which they are to go.
     held: VecDeque<(Instant, CommandId, u64)>,
     /// What happens to trees that are being read again.
-    reloading: HashMap<CommandId, Reloading>,
+    pub(super) reloading: HashMap<CommandId, Reloading>,
     inputs: mpsc::UnboundedSender<(Address, Happened)>,
-    reads: mpsc::UnboundedSender<Read>,
+    pub(super) reads: mpsc::UnboundedSender<Read>,
     stopping: Option<Stopping>,
     outputs: Vec<Output>,
 }
 
-enum Caller {
+pub(super) enum Caller {
     Submit(CommandId, oneshot::Sender<Result<watch::Receiver<Standing>>>),
     Retry(oneshot::Sender<Result<()>>),
 }
@@ -85,24 +83,6 @@ struct Stopping {
     /// The time of the leaves is over; what is left is for the store.
     is_over: bool,
     reply: oneshot::Sender<()>,
-}
-
-/// Why a tree is read, and what happened to it meanwhile.
-struct Reloading {
-    cause: Option<(Step, String, Vec<Step>)>,
-    happened: Vec<(Address, Happened)>,
-}
-
-/// A tree that was read.
-struct Read {
-    root: CommandId,
-    rows: Result<Option<TreeRows>, StoreError>,
-    why: ReadWhy,
-}
-
-enum ReadWhy {
-    Rejected,
-    Replay { at: Address, ticket: u64 },
 }
 
 /// Where the engine hears from others.
@@ -252,7 +232,7 @@ impl Engine {
         self.tickets
     }
 
-    fn happened(&mut self, at: Address, what: Happened) {
+    pub(super) fn happened(&mut self, at: Address, what: Happened) {
         match &what {
             Happened::Ran { attempt, .. } => self.tasks.over(at.command, Some(*attempt)),
             Happened::Hooked(_) => self.tasks.over(at.command, None),
@@ -267,7 +247,7 @@ impl Engine {
         }
     }
 
-    fn tell(&mut self, input: Input) {
+    pub(super) fn tell(&mut self, input: Input) {
         let mut outputs = std::mem::take(&mut self.outputs);
         self.machine.handle(SystemTime::now().into(), input, &mut outputs);
         for output in outputs.drain(..) {
@@ -320,84 +300,6 @@ impl Engine {
             self.skipped(step, &effects);
         }
         Ok(())
-    }
-
-    /// The tree is forgotten and read again, with the rejection in place of what was rejected.
-    fn rejected(&mut self, step: &Step, effects: &[Effect], reason: String) {
-        let root = step.root;
-        let held = self.machine.forget(root);
-        let is_root = |write: &Write| matches!(write, Write::Insert(row) if row.command_id == root);
-        if let Some(caller) = ticket_of(effects).and_then(|ticket| self.callers.remove(&ticket)) {
-            caller.refuse(Error::other(format!("the store refused the command: {reason}")));
-        }
-        if step.writes.iter().any(is_root) {
-            return self.watchers.forget(root);
-        }
-        let cause = Some((step.clone(), reason, Vec::new()));
-        self.reloading.insert(root, Reloading { cause, happened: Vec::new() });
-        for (step, effects) in self.queue.take_tree(root).into_iter().chain(held) {
-            self.skipped(step, &effects);
-        }
-        self.read(root, ReadWhy::Rejected);
-    }
-
-    fn skipped(&mut self, step: Step, effects: &[Effect]) {
-        if let Some(caller) = ticket_of(effects).and_then(|ticket| self.callers.remove(&ticket)) {
-            caller.refuse(EngineError::NotStuck(step.command).into());
-        }
-        if let Some(Reloading { cause: Some((_, _, skipped)), .. }) =
-            self.reloading.get_mut(&step.root)
-        {
-            skipped.push(step);
-        }
-    }
-
-    fn read(&self, root: CommandId, why: ReadWhy) {
-        let (store, reads) = (Arc::clone(&self.store), self.reads.clone());
-        tokio::spawn(async move {
-            let rows = store.tree(root).await;
-            let _ = reads.send(Read { root, rows, why });
-        });
-    }
-
-    fn was_read(&mut self, read: Read) {
-        let rows = match read.rows {
-            Ok(rows) => rows.unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!(%error, root = %read.root, "a tree cannot be read; trying again");
-                return self.read(read.root, read.why);
-            }
-        };
-        let loaded = recovery::decode(&self.registry, read.root, rows);
-        match (read.why, loaded) {
-            (ReadWhy::Replay { at, ticket }, Ok(tree)) => {
-                let mut flows = Stored::by_flow(&tree.commands, &tree.once_results);
-                let stored = flows.remove(&at.command).unwrap_or_default();
-                self.happened(at, Happened::Replay { ticket, stored });
-            }
-            (ReadWhy::Replay { ticket, .. }, Err(quarantine)) => {
-                if let Some(caller) = self.callers.remove(&ticket) {
-                    caller.refuse(quarantine.reason.into());
-                }
-            }
-            (ReadWhy::Rejected, Err(quarantine)) => {
-                self.reloading.remove(&read.root);
-                self.watchers.stuck(quarantine.root, quarantine.command, quarantine.reason);
-            }
-            (ReadWhy::Rejected, Ok(tree)) => {
-                let Some(reloading) = self.reloading.remove(&read.root) else { return };
-                let Some((step, reason, skipped)) = reloading.cause else { return };
-                // What is over but not told yet is told after the tree is back.
-                let over = reloading.happened.iter().filter(|(_, what)| what.is_over());
-                let mut running = self.tasks.drop_flows(read.root);
-                running.extend(over.map(|(at, _)| at.command));
-                let cause = Loaded::Rejected { step, reason, skipped, running };
-                self.tell(Input::Load(Box::new(tree.because(cause))));
-                for (at, happened) in reloading.happened {
-                    self.happened(at, happened);
-                }
-            }
-        }
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -503,7 +405,7 @@ impl Engine {
 }
 
 impl Caller {
-    fn refuse(self, error: Error) {
+    pub(super) fn refuse(self, error: Error) {
         match self {
             Self::Submit(_, reply) => drop(reply.send(Err(error))),
             Self::Retry(reply) => drop(reply.send(Err(error))),
@@ -511,7 +413,7 @@ impl Caller {
     }
 }
 
-fn ticket_of(effects: &[Effect]) -> Option<u64> {
+pub(super) fn ticket_of(effects: &[Effect]) -> Option<u64> {
     effects.iter().find_map(|effect| match effect {
         Effect::Accept { ticket } | Effect::Reload { ticket, .. } => Some(*ticket),
         _ => None,
