@@ -51,3 +51,10 @@ fn both_are_named() {
         )
     );
 }
+
+#[tokio::test]
+async fn the_program_does_not_start() {
+    let started = Coordinator::builder(coco_core::store::MemoryStore::default()).start().await;
+    let error = started.expect_err("two commands are stored as `move_disk`");
+    assert!(error.downcast_ref::<coco_core::RegistryError>().is_some(), "{error}");
+}

@@ -7,6 +7,7 @@ mod scenarios {
     mod crash;
     mod crash_orders;
     mod crash_sweep;
+    mod crowd;
     mod divergence;
     mod failures;
     mod foreign_waits;

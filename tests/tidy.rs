@@ -47,11 +47,26 @@ fn the_machine_is_pure() {
     let mut files = sources(&machine);
     files.push(root().join("coco-core/src/machine.rs"));
     let forbidden = [
-        "tokio", "async ", ".await", "SystemTime", "Instant", "std::fs", "std::net", "std::io", "std::env",
-        "std::thread", "now_v7", "new_v4", "rand::", "RandomState", "println!", "tracing",
+        "tokio",
+        "async ",
+        ".await",
+        "SystemTime",
+        "Instant",
+        "std::fs",
+        "std::net",
+        "std::io",
+        "std::env",
+        "std::thread",
+        "now_v7",
+        "new_v4",
+        "rand::",
+        "RandomState",
+        "println!",
+        "tracing",
     ];
     for path in files {
-        let tests = path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs");
+        let tests =
+            path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs");
         let code = code(&path);
         for word in forbidden.iter().filter(|_| !tests) {
             assert!(!code.contains(word), "{} uses `{word}`", path.display());
@@ -78,9 +93,16 @@ fn the_clock_is_read_in_the_runtime_only() {
         let code = code(&path);
         let may = path.starts_with(core.join("runtime")) || path.ends_with("coordinator.rs");
         for word in ["SystemTime::now", "Instant::now", "Uuid::now_v7", "Uuid::new_v4"] {
-            let in_tests = code.find("#[cfg(test)]").is_some_and(|tests| code.find(word) > Some(tests));
-            let is_test = path.components().any(|part| ["tests", "tests.rs", "testing"].map(AsRef::as_ref).contains(&part.as_os_str()));
-            assert!(may || in_tests || is_test || !code.contains(word), "{} says {word}", path.display());
+            let in_tests =
+                code.find("#[cfg(test)]").is_some_and(|tests| code.find(word) > Some(tests));
+            let is_test = path.components().any(|part| {
+                ["tests", "tests.rs", "testing"].map(AsRef::as_ref).contains(&part.as_os_str())
+            });
+            assert!(
+                may || in_tests || is_test || !code.contains(word),
+                "{} says {word}",
+                path.display()
+            );
         }
     }
 }
@@ -91,10 +113,28 @@ fn the_readme_shows_the_example_that_runs_and_the_commands_that_ci_runs() {
     let hello = fs::read_to_string(root().join("examples/hello.rs")).unwrap();
     assert!(hello.lines().count() <= 40);
     assert!(readme.contains(&format!("```rust\n{hello}```")), "README.md shows another hello.rs");
-    assert!(readme.contains("$ cargo run --example move_disk\n") && readme.contains("$ tests/run\n"));
+    assert!(
+        readme.contains("$ cargo run --example move_disk\n") && readme.contains("$ tests/run\n")
+    );
     let run = fs::read_to_string(root().join("tests/run")).unwrap();
     assert!(run.contains("cargo run --example move_disk\n"));
     assert!(fs::read_to_string(root().join(".ci/run")).unwrap().contains("tests/run"));
+}
+
+#[test]
+fn every_test_runs() {
+    let manifest = fs::read_to_string(root().join("tests/Cargo.toml")).unwrap();
+    let of_its_own = fs::read_to_string(root().join("tests/ui/Cargo.toml")).unwrap();
+    for entry in fs::read_dir(root().join("tests")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let target = format!("path = \"{name}\"");
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let is_target =
+                manifest.contains(&target) || of_its_own.contains(&format!("../{name}"));
+            assert!(is_target, "tests/{name} is no target");
+        }
+    }
 }
 
 #[test]

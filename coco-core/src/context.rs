@@ -1,8 +1,8 @@
 //! What a method may ask of the engine: which context has what is checked by the compiler.
 //!
 //! [`Context`] is given to `execute`. What it offers depends on the command's callback: a leaf
-//! reaches resources, a flow awaits children. [`LeafContext`] is given to code that runs once and
-//! touches the outside: `validate`, end hooks, and the closure of a [`Context::once`].
+//! reaches resources, a flow awaits children. [`LeafContext`] is given to other code that may touch
+//! the outside: `validate`, end hooks, and the closure of a [`Context::once`].
 
 mod flow;
 pub(crate) mod requests;
@@ -28,7 +28,7 @@ pub struct Context<C> {
     command: PhantomData<fn() -> C>,
 }
 
-/// The context of code that runs once and touches the outside.
+/// The context of code beside `execute` that may touch the outside.
 pub struct LeafContext<C> {
     scope: Scope,
     command: PhantomData<fn() -> C>,
@@ -110,7 +110,7 @@ impl<C> Context<C> {
     }
 
     /// The command that asked for this one, with its parameters as submitted; none for a root,
-    /// or when it is of another type.
+    /// or when it is of another type or cannot be read.
     pub fn parent<P: Command>(&self) -> Option<P> {
         self.scope.parent()
     }
@@ -151,7 +151,7 @@ impl<C> LeafContext<C> {
     }
 
     /// The command that asked for this one, with its parameters as submitted; none for a root,
-    /// or when it is of another type.
+    /// or when it is of another type or cannot be read.
     pub fn parent<P: Command>(&self) -> Option<P> {
         self.scope.parent()
     }

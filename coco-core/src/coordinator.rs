@@ -16,6 +16,7 @@ use crate::command::{Command, Descriptor};
 use crate::context::Resources;
 use crate::error::{EngineError, Result};
 use crate::id::CommandId;
+use crate::lock::storable_keys;
 use crate::machine::{Address, Loaded};
 use crate::recovery::{self, StartReport};
 use crate::registry::Registry;
@@ -75,13 +76,14 @@ impl Builder {
     ///
     /// # Errors
     /// A [`RegistryError`](crate::RegistryError) that lists everything that is wrong with the
-    /// commands, or a [`StoreError`](crate::store::StoreError).
+    /// commands, or a [`StoreError`](crate::store::StoreError). When the future is dropped the
+    /// engine stops, as if the process had died.
     ///
     /// # Panics
     /// Outside of a tokio runtime with time enabled.
     pub async fn start(self) -> Result<Coordinator> {
-        let registry = Registry::collect(&self.registered)?;
-        registry.check(&self.resources)?;
+        let registry = Registry::collect(&self.registered);
+        registry.check(Some(&self.resources))?;
         let lease = self.store.acquire().await?;
         self.run(Arc::new(registry), lease).await
     }
@@ -151,16 +153,19 @@ impl Coordinator {
     /// Submits a command as the root of a new tree. `Ok`: it is stored durably, with its locks,
     /// and runs to its end whatever happens to this process.
     ///
-    /// Cancel-safe: a caller that goes away after the call has begun may leave the command
-    /// submitted.
+    /// When the future is dropped, the command may be submitted or not.
     ///
     /// # Errors
-    /// Then nothing is stored: a [`LockConflict`](crate::lock::LockConflict) that names the
-    /// holder, a [`NotStorable`](crate::NotStorable), or [`EngineError::Shutdown`].
+    /// Nothing is stored when it is a [`LockConflict`](crate::lock::LockConflict), which names the
+    /// holder, a [`NotStorable`](crate::NotStorable), or says that the store refused the data.
+    /// After [`EngineError::Shutdown`] the command may be stored or not: the report of the next
+    /// start says.
     pub async fn submit<C: Command>(&self, command: C) -> Result<CommandHandle<C>> {
         let id = CommandId::from_uuid(Uuid::now_v7());
         let spec = C::DESCRIPTOR.spec;
-        let submit = NewRoot { id, spec, parameters: command.encode()?, locks: command.locks() };
+        let locks = command.locks();
+        storable_keys(&locks)?;
+        let submit = NewRoot { id, spec, parameters: command.encode()?, locks };
         drop(command);
         let (reply, answer) = oneshot::channel();
         self.0.ask(Request::Submit { submit, reply }).await?;
@@ -171,7 +176,8 @@ impl Coordinator {
     /// The handle of a root that was submitted before, by this process or an earlier one.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`] when no such root of this type is stored.
+    /// [`EngineError::NotFound`] when no such root of this type is stored,
+    /// [`EngineError::Shutdown`], or a [`StoreError`](crate::store::StoreError).
     pub async fn handle<C: Command>(&self, id: CommandId) -> Result<CommandHandle<C>> {
         let (reply, answer) = oneshot::channel();
         self.0.ask(Request::Watch { root: id, reply }).await?;
@@ -187,10 +193,12 @@ impl Coordinator {
     }
 
     /// Lets a command that is stuck go on: a flow runs again over what is stored, an end hook is
-    /// called again. `Ok`: that is stored.
+    /// called again. `Ok`: that is stored. When the future is dropped, it may go on or not.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`], [`EngineError::NotStuck`] or [`EngineError::Shutdown`].
+    /// [`EngineError::NotFound`], [`EngineError::NotStuck`], [`EngineError::Shutdown`], a
+    /// [`StoreError`](crate::store::StoreError), or a [`Failure`](crate::Failure) when the tree can
+    /// no longer be decoded.
     pub async fn retry(&self, id: CommandId) -> Result<()> {
         let row = self.0.store.entity(id).await?.ok_or(EngineError::NotFound(id))?;
         let at = Address { root: row.root_command_id, command: id };
@@ -199,8 +207,9 @@ impl Coordinator {
         answer.await.map_err(|_| EngineError::Shutdown)?
     }
 
-    /// Stops the engine: nothing new is started, flows are dropped at once (they go on at the next
-    /// start), and leaves that run get 30 seconds to end.
+    /// Stops the engine. Flows are dropped at once, and go on at the next start; leaves and end
+    /// hooks that run get 30 seconds, and the store a few more. Nothing new is started but leaves
+    /// whose start is stored already. The engine stops also when the future is dropped.
     ///
     /// # Errors
     /// [`EngineError::Shutdown`] when it has stopped before.
@@ -209,7 +218,7 @@ impl Coordinator {
     }
 
     /// [`Coordinator::shutdown`] with another time for the leaves that run. One that is dropped
-    /// at the end of it counts as interrupted.
+    /// at the end of it counts as interrupted. The engine stops also when the future is dropped.
     ///
     /// # Errors
     /// [`EngineError::Shutdown`] when it has stopped before.

@@ -43,7 +43,7 @@ impl Error {
     }
 
     /// Adds data, for programs that read the failure. Data that cannot be written as JSON is
-    /// kept as the text that says so.
+    /// kept as the text that says so; data of more than 256 KiB of JSON is not kept.
     #[must_use]
     pub fn with_data(mut self, data: impl Serialize) -> Self {
         let data = serde_json::to_value(data);
@@ -110,8 +110,9 @@ impl fmt::Debug for Error {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// Something in the tree cannot go on by itself. Not final: after
-    /// [`Coordinator::retry`](crate::Coordinator::retry) the tree goes on.
+    /// Something in the tree cannot go on by itself. Not final: the tree goes on after
+    /// [`Coordinator::retry`](crate::Coordinator::retry), and one that this program cannot read
+    /// when a program starts that can.
     #[error("command `{command}` is stuck: {reason}")]
     Stuck {
         /// The command that is stuck.

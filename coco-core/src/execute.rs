@@ -10,8 +10,8 @@ use crate::failure::Failure;
 /// What a command does.
 ///
 /// Write the methods as `async fn`. Every future must be `Send`. A command always runs as decoded
-/// from its stored form; a method that panics fails its command and nothing else, and its changes
-/// to `self` are dropped.
+/// from its stored form; a method that panics fails its command and nothing else (an end hook
+/// parks it as stuck), and its changes to `self` are dropped.
 #[diagnostic::on_unimplemented(
     message = "the command `{Self}` has nothing to execute",
     label = "no `impl Execute for {Self}`",
@@ -33,7 +33,8 @@ pub trait Execute: Sized + Send + Sync + 'static {
     /// `execute`, but for a flow that goes on where it was.
     ///
     /// # Errors
-    /// Any error ends the command as refused: with failure, without end hook.
+    /// Any error ends the command as refused: with failure, without end hook. On a later run,
+    /// when an earlier one may have half happened, it fails as by `execute`.
     fn validate(&self, cx: &LeafContext<Self>) -> impl Future<Output = Result<()>> + Send {
         let _ = cx;
         ready(Ok(()))

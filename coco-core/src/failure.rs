@@ -23,7 +23,7 @@ pub enum FailureKind {
     Failed,
     /// The command's own code panicked.
     Panicked,
-    /// `validate` refused; nothing was done.
+    /// `validate` refused; nothing was done by this run.
     Refused,
     /// A lock that it needs is held by another command; nothing was done.
     LockConflict,

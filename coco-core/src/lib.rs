@@ -76,13 +76,14 @@
 //! own, with its own row and locks. `join!` and other combinators work.
 //!
 //! After a restart a flow runs again from its parameters as submitted, and what had ended answers
-//! from the store, in the order in which it ended. So the code between two requests may run any
-//! number of times, and must ask for the same things again:
+//! from the store, in the order in which it ended. The code between two requests may run any
+//! number of times, and ahead of the store, and must ask for the same things again:
 //!
 //! * decide only by the fields, by outcomes, and by `uuid` and `now`; not by the clock, by
 //!   randomness or by the world;
-//! * wait for nothing but the context: no timers, channels or sockets, except inside a child or a
-//!   `once`;
+//! * wait for nothing but the context: no timers, channels, sockets or `yield_now`, except inside
+//!   a child or a `once`; `select!` needs `biased`, or it picks at random;
+//! * ask the flow's context for nothing from inside a `once`;
 //! * touch the outside only in children and in `once`.
 //!
 //! Most slips are found: a request that differs from the stored one in its position, name or

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::CommandId;
+use crate::storable::{NotStorable, storable_text};
 use crate::time::Timestamp;
 
 /// Names a thing that can be locked. Derive it: `#[derive(LockKey)] #[lock_key(group = "disk")]`.
@@ -83,6 +84,11 @@ pub struct Lock {
     pub key: String,
     /// Shared or exclusive.
     pub mode: LockMode,
+}
+
+/// Whether every store takes the keys of `locks`.
+pub(crate) fn storable_keys(locks: &[Lock]) -> Result<(), NotStorable> {
+    locks.iter().flat_map(|lock| [&*lock.group, &*lock.key]).try_for_each(storable_text)
 }
 
 /// The locks that a command asks for, all or none.

@@ -63,7 +63,9 @@ impl Machine {
                 root
             }
             Input::Stop => {
-                self.trees.values_mut().for_each(|tree| tree.stop(&mut turn));
+                let mut trees: Vec<_> = self.trees.iter_mut().collect();
+                trees.sort_unstable_by_key(|(root, _)| **root);
+                trees.into_iter().for_each(|(_, tree)| tree.stop(&mut turn));
                 return;
             }
             Input::Of { at, what } => {

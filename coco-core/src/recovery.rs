@@ -17,7 +17,7 @@ use crate::status::CommandStatus;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct StartReport {
-    /// The roots whose trees go on.
+    /// The roots whose trees go on, or wait as stuck.
     pub resumed: Vec<CommandId>,
     /// Commands that were interrupted and may not run again: they failed as `FailedRestarted`.
     pub failed: Vec<CommandId>,

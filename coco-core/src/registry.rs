@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::command::Descriptor;
+use crate::command::{Descriptor, Need};
 use crate::context::Resources;
 
 /// What generated code submits. Used by generated code only.
@@ -21,6 +21,8 @@ inventory::collect!(Registration);
 #[derive(Debug)]
 pub(crate) struct Registry {
     by_name: BTreeMap<&'static str, &'static Descriptor>,
+    /// Names that stand for two types.
+    clashes: Vec<String>,
 }
 
 /// All that is wrong with the commands of a program, with file and line.
@@ -40,15 +42,12 @@ impl std::error::Error for RegistryError {}
 
 impl Registry {
     /// All commands that were linked, and `more`.
-    ///
-    /// # Errors
-    /// When two types have one stored name.
-    pub(crate) fn collect(more: &[&'static Descriptor]) -> Result<Self, RegistryError> {
+    pub(crate) fn collect(more: &[&'static Descriptor]) -> Self {
         let linked = inventory::iter::<Registration>.into_iter().map(|registration| registration.0);
         Self::of(linked.chain(more.iter().copied()))
     }
 
-    fn of(all: impl Iterator<Item = &'static Descriptor>) -> Result<Self, RegistryError> {
+    fn of(all: impl Iterator<Item = &'static Descriptor>) -> Self {
         let mut by_name = BTreeMap::<_, Vec<&Descriptor>>::new();
         for descriptor in all {
             let same_name = by_name.entry(descriptor.spec.name).or_default();
@@ -56,17 +55,10 @@ impl Registry {
                 same_name.push(descriptor);
             }
         }
-        let problems: Vec<_> = by_name
-            .values_mut()
-            .filter(|same_name| same_name.len() > 1)
-            .map(|s| clash(s))
-            .collect();
-        if !problems.is_empty() {
-            return Err(RegistryError { problems });
-        }
-        Ok(Self {
-            by_name: by_name.into_iter().map(|(name, same_name)| (name, same_name[0])).collect(),
-        })
+        let same_names = by_name.values_mut().filter(|same_name| same_name.len() > 1);
+        let clashes = same_names.map(|same_name| clash(same_name)).collect();
+        let first = |(name, same_name): (_, Vec<_>)| (name, same_name[0]);
+        Self { by_name: by_name.into_iter().map(first).collect(), clashes }
     }
 
     /// The command that is stored as `name`.
@@ -79,14 +71,16 @@ impl Registry {
         self.by_name.keys().copied()
     }
 
-    /// Checks that everything that a command needs is provided.
+    /// Checks that each name stands for one type, and that everything that a command needs is
+    /// among `resources`, where they are known.
     ///
     /// # Errors
-    /// Lists every need that is not met.
-    pub(crate) fn check(&self, resources: &Resources) -> Result<(), RegistryError> {
-        let mut problems = Vec::new();
+    /// Lists all that is wrong.
+    pub(crate) fn check(&self, resources: Option<&Resources>) -> Result<(), RegistryError> {
+        let mut problems = self.clashes.clone();
         for descriptor in self.by_name.values() {
-            for need in descriptor.needs.iter().filter(|need| !resources.has((need.type_id)())) {
+            let is_missing = |need: &&Need| resources.is_some_and(|all| !all.has((need.type_id)()));
+            for need in descriptor.needs.iter().filter(is_missing) {
                 problems.push(format!(
                     "{} at {}:{} needs `{}`, which nobody provides; call `.provide(…)` before `.start()`",
                     descriptor.rust_path, descriptor.file, descriptor.line, (need.type_name)(),
@@ -118,7 +112,7 @@ fn clash(same_name: &mut [&Descriptor]) -> String {
 /// # Panics
 /// When two commands have one stored name; the message lists them all.
 pub fn assert_registry() {
-    if let Err(error) = Registry::collect(&[]) {
+    if let Err(error) = Registry::collect(&[]).check(None) {
         panic!("{error}");
     }
 }
@@ -129,8 +123,6 @@ pub fn assert_registry() {
 /// # Panics
 /// As [`assert_registry`].
 pub fn stored_names() -> Vec<&'static str> {
-    match Registry::collect(&[]) {
-        Ok(registry) => registry.names().collect(),
-        Err(error) => panic!("{error}"),
-    }
+    assert_registry();
+    Registry::collect(&[]).names().collect()
 }

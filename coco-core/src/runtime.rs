@@ -2,7 +2,7 @@
 //!
 //! One task owns the machine. While one commit is in flight the next batch collects, so commits
 //! group by themselves. **No effect happens before its step is durable**: effects wait beside
-//! their steps in the queue, and [`Engine::committed`](engine) alone lets them go.
+//! their steps in the queue, and `Engine::let_go` alone sets them free.
 
 mod body;
 mod commit;

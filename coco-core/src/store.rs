@@ -33,11 +33,15 @@ pub trait Store: Send + Sync + 'static {
     /// committed under it changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another engine owns the store now.
+    /// [`StoreError::InUse`] when another engine owns the store now and it is known to live;
+    /// [`StoreError::Unavailable`].
     fn acquire(&self) -> StoreFuture<'_, Result<Lease, StoreError>>;
 
-    /// Gives ownership back. `clean`: all that ran has ended or was stored as interrupted, so
-    /// the next engine counts no death.
+    /// Gives ownership back. `clean`: the engine stopped on purpose; what still stands as active
+    /// counts as interrupted, and the next engine counts no death.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: the next engine counts a death.
     fn release(&self, lease: Lease, clean: bool) -> StoreFuture<'_, Result<(), StoreError>>;
 
     /// Applies `steps` in their order and in one durable commit, and says for each what became
@@ -52,6 +56,9 @@ pub trait Store: Send + Sync + 'static {
     ) -> StoreFuture<'a, Result<Vec<Outcome>, CommitError>>;
 
     /// The trees whose root is not terminal, ordered by root, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
     fn open_trees(
         &self,
         after: Option<CommandId>,
@@ -59,9 +66,15 @@ pub trait Store: Send + Sync + 'static {
     ) -> StoreFuture<'_, Result<Vec<TreeRows>, StoreError>>;
 
     /// The tree of this root, if it is stored.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
     fn tree(&self, root: CommandId) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>>;
 
     /// The row of this command, if it is stored.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
     fn entity(&self, id: CommandId) -> StoreFuture<'_, Result<Option<CommandEntity>, StoreError>>;
 }
 
@@ -117,6 +130,7 @@ impl fmt::Debug for Lease {
 
 /// What became of one step of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// It is stored durably.
     Applied,

@@ -17,7 +17,7 @@ use syn::{DeriveInput, parse_macro_input};
 
 /// Makes a struct a command: declares it to the engine and registers it under its stored name.
 ///
-/// ```ignore
+/// ```text
 /// #[derive(Command, Serialize, Deserialize)]
 /// #[command(lock = Execution, callback = SerialChildren)]
 /// struct MoveDisk {
@@ -55,7 +55,7 @@ pub fn derive_command(input: TokenStream) -> TokenStream {
 
 /// Makes a struct with one field the key of a lock; the field's type implements `Display`.
 ///
-/// ```ignore
+/// ```text
 /// #[derive(LockKey, Serialize, Deserialize, Clone, Copy)]
 /// #[lock_key(group = "disk")]
 /// struct DiskId(Uuid);

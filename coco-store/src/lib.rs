@@ -19,7 +19,8 @@
 //!
 //! What is committed survives the death of the process and of the machine
 //! ([`Durability::Full`], SQLite in WAL mode with `synchronous=FULL`). All commits go through one
-//! writer, a batch in one transaction of a fixed number of statements, however many steps it has.
+//! writer, a batch in one transaction of a fixed number of statements, however many steps it has;
+//! only where data is refused, the batch is halved to find it.
 //!
 //! The file must lie on a disk of this machine: neither the locks nor the WAL work over a network.
 //! A backup is made by `VACUUM INTO` or the backup interface of SQLite, not by copying the file

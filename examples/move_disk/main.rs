@@ -71,9 +71,9 @@ async fn run(Options { job, rate, ledger }: Options) -> Result<bool> {
 async fn move_all(job: &Job, disk: Disk) -> Result<bool> {
     let store = SeaOrmStore::connect(&format!("sqlite://{}", job.db)).await?;
     let coordinator = Coordinator::builder(store).provide(disk).start().await?;
-    let all_well = go_on(&coordinator).await? && begin(&coordinator, job).await?;
+    let moved = async { Ok(go_on(&coordinator).await? && begin(&coordinator, job).await?) }.await;
     coordinator.shutdown().await?;
-    Ok(all_well)
+    moved
 }
 
 /// Waits for the moves that an earlier process began.
@@ -140,4 +140,14 @@ fn say(line: fmt::Arguments<'_>) {
 
 fn complain(mistake: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "error: {mistake}");
+}
+
+#[cfg(test)]
+mod tests {
+    /// Rows are stored under these names: a renamed command keeps its old one with `name = "…"`.
+    #[test]
+    fn the_stored_names_are_those_of_the_list() {
+        let names = coco_core::stored_names().join("\n");
+        assert_eq!(names, include_str!("stored_names.txt").trim_end());
+    }
 }

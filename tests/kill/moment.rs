@@ -70,8 +70,8 @@ impl Random {
         }
     }
 
-    /// A moment when something has ended since the process was started. An engine takes a tree
-    /// under which it dies again and again, and which gets nowhere, for the cause.
+    /// A moment when something has ended since the process was started. A kill without
+    /// progress is followed by one of these, so that every move ends.
     pub(crate) fn moment_of_progress(&mut self) -> Moment {
         let line = LINES_OF_PROGRESS + self.below(u64::from(LINES) - LINES_OF_PROGRESS);
         Moment::Lines(line, self.micros(Duration::from_millis(5)))

@@ -15,7 +15,14 @@ use super::home::{Home, on_every_store, stuck_of, until};
 use super::leaves::Mark;
 use super::world::World;
 
-on_every_store!(alone, beside_a_child, inside_once, combinators, it_goes_on_when_the_code_is_right,);
+on_every_store!(
+    alone,
+    beside_a_child,
+    inside_once,
+    asking_inside_once,
+    combinators,
+    it_goes_on_when_the_code_is_right,
+);
 
 #[derive(Command, Serialize, Deserialize)]
 #[command(callback = SerialChildren)]
@@ -146,6 +153,44 @@ async fn inside_once(home: Home) {
     world.open("outside");
     assert_eq!(handle.output().await.unwrap(), (7, "borrowed".to_owned()));
     assert_eq!(world.count("inside"), 1);
+    coordinator.shutdown().await.unwrap();
+}
+
+/// Asks its own context from inside a `once`, which a replay would not do again.
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = SerialChildren)]
+struct AsksInside {
+    what: String,
+}
+
+impl Execute for AsksInside {
+    type Output = ();
+
+    async fn execute(&mut self, cx: &Context<Self>) -> Result<()> {
+        let what = self.what.as_str();
+        cx.once("outer", |_| async {
+            match what {
+                "uuid" => drop(cx.uuid()),
+                "child" => drop(cx.child(Mark::new("inner")).await?),
+                _ => cx.once("inner", |_| async { Ok(()) }).await?,
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+async fn asking_inside_once(home: Home) {
+    let world = World::new();
+    let coordinator = home.start(&world).await;
+    for what in ["uuid", "child", "once"] {
+        let asks = AsksInside { what: what.to_owned() };
+        let handle = coordinator.submit(asks).await.unwrap();
+        let (command, reason) = stuck_of(handle.output().await);
+        let text = "the code of a `once` asks something of its flow's context; ask before it";
+        assert_eq!((command, reason.message.as_str()), (handle.id(), text), "{what}");
+    }
+    assert_eq!(world.count("inner"), 0);
     coordinator.shutdown().await.unwrap();
 }
 

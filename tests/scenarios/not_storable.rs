@@ -1,5 +1,7 @@
 //! Values that no store takes are refused at the door, and harm their own command only.
 
+use std::fmt;
+
 use coco_core::prelude::*;
 use coco_core::{CommandStatus, DEEPEST_VALUE, FailureKind, LARGEST_VALUE, NotStorable};
 use serde::{Deserialize, Serialize};
@@ -61,6 +63,31 @@ impl Execute for Holds {
     }
 }
 
+/// Can be stored, but its lock cannot.
+#[derive(Command, Serialize, Deserialize)]
+#[command(lock = Execution)]
+struct Odd {
+    #[lock(exclusive, group = "odd")]
+    key: OddKey,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OddKey {}
+
+impl fmt::Display for OddKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a\0b")
+    }
+}
+
+impl Execute for Odd {
+    type Output = ();
+
+    async fn execute(&mut self, _cx: &Context<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
 async fn at_the_door(home: Home) {
     let store = home.faulty().await;
     let coordinator = start(store.clone(), &World::new()).await;
@@ -74,6 +101,8 @@ async fn at_the_door(home: Home) {
         };
         assert!(expected, "{what}: {why:?}");
     }
+    let error = coordinator.submit(Odd { key: OddKey {} }).await.unwrap_err();
+    assert_eq!(error.downcast_ref(), Some(&NotStorable::Nul), "in a lock key");
     assert_eq!(store.commits(), 0, "nothing is stored");
     coordinator.shutdown().await.unwrap();
 }

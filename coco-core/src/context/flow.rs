@@ -9,20 +9,21 @@ use std::time::SystemTime;
 use uuid::Uuid;
 
 use super::requests::{AskedChild, Ended, Requests};
-use super::wake::once_waker;
+use super::wake::{inside_once, once_waker};
 use super::{Context, LeafContext, Scope};
 use crate::callback::AwaitsChildren;
 use crate::command::{Command, Stored};
 use crate::error::Result;
 use crate::failure::{Failure, FailureKind};
+use crate::lock::storable_keys;
 use crate::storable::storable_text;
 
 /// The requests of a flow.
 ///
 /// Nothing is asked before the returned future is first polled. A child goes on when the future
 /// that awaits it is dropped, and the flow ends after it. The only errors are the stored failures
-/// of children and steps: when the engine stops, or the flow cannot go on, the future stays
-/// pending and the flow is dropped.
+/// of children and steps, and that of a `once` whose name cannot be stored: when the engine stops,
+/// or the flow cannot go on, the future stays pending and the flow is dropped.
 impl<C: Command> Context<C> {
     /// Runs `child` and gives its output.
     ///
@@ -80,7 +81,8 @@ impl<C: Command> Context<C> {
             if let Some(ended) = request.turn_or_answer().await {
                 return read(&request, &name, ended).await;
             }
-            let result = run_once(step(LeafContext::new(self.scope.clone()))).await;
+            let step = inside_once(|| step(LeafContext::new(self.scope.clone())));
+            let result = run_once(step).await;
             let stored = match result {
                 Ok(value) => value
                     .encode()
@@ -147,14 +149,15 @@ async fn run_children<D: Command>(scope: &Scope, children: Vec<D>) -> Result<Vec
 }
 
 fn asked_child<D: Command>(scope: &Scope, child: &D, replaying: bool) -> AskedChild {
-    let parameters = child.encode();
+    let locks = child.locks();
+    let parameters = storable_keys(&locks).and_then(|()| child.encode());
     let canonical = match &parameters {
         Ok(json) if replaying => D::DESCRIPTOR.canonical(json).ok(),
         _ => None,
     };
     let parameters = parameters
         .map_err(|why| Failure::new(FailureKind::NotStorable, why.to_string()).of(scope.id()));
-    AskedChild { spec: D::DESCRIPTOR.spec, locks: child.locks(), parameters, canonical }
+    AskedChild { spec: D::DESCRIPTOR.spec, locks, parameters, canonical }
 }
 
 /// What a flow sees is always decoded from its stored form.
@@ -174,7 +177,11 @@ async fn read<T: Stored>(request: &Request<'_>, name: &str, ended: Ended) -> Res
 /// foreign wait of the flow.
 async fn run_once<T>(step: impl Future<Output = T>) -> T {
     let mut step = pin!(step);
-    poll_fn(|cx| step.as_mut().poll(&mut TaskContext::from_waker(&once_waker(cx.waker())))).await
+    poll_fn(|cx| {
+        let waker = once_waker(cx.waker());
+        inside_once(|| step.as_mut().poll(&mut TaskContext::from_waker(&waker)))
+    })
+    .await
 }
 
 /// What was asked and is not answered yet.

@@ -9,7 +9,7 @@ use std::task::Waker;
 
 use serde_json::Value;
 
-use super::wake::engine_wake;
+use super::wake::{engine_wake, is_inside_once};
 use crate::command::Spec;
 use crate::failure::Failure;
 use crate::lock::Lock;
@@ -99,6 +99,7 @@ impl Requests {
 
     pub(super) fn take_position(&self) -> i32 {
         let mut state = self.lock();
+        state.check_place();
         state.next_position += 1;
         state.next_position - 1
     }
@@ -106,6 +107,7 @@ impl Requests {
     /// Asks for children at the next positions, and gives the first.
     pub(super) fn ask_children(&self, children: Vec<AskedChild>) -> i32 {
         let mut state = self.lock();
+        state.check_place();
         let first = state.next_position;
         for child in children {
             let position = state.next_position;
@@ -120,6 +122,7 @@ impl Requests {
     /// Asks for a `once` at the next position, and gives it.
     pub(super) fn ask_once(&self, name: Arc<str>) -> i32 {
         let mut state = self.lock();
+        state.check_place();
         let position = state.next_position;
         state.next_position += 1;
         state.asks.push(Ask::Once { position, name });
@@ -217,6 +220,14 @@ impl Requests {
 }
 
 impl State {
+    /// A replay does not run the code of a `once`, so what that asks would not be asked again.
+    fn check_place(&mut self) {
+        if is_inside_once() {
+            let reason = "the code of a `once` asks something of its flow's context; ask before it";
+            self.diverged.get_or_insert_with(|| reason.to_owned());
+        }
+    }
+
     fn not_seen(&mut self, ended: Ended) {
         if let Err(failure) = ended.result {
             self.unseen_failure.get_or_insert(failure);

@@ -10,6 +10,7 @@ use std::task::{Wake, Waker};
 
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
+    static INSIDE_ONCE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Wakes, marked as the engine's.
@@ -22,6 +23,24 @@ pub(super) fn engine_wake(waker: &Waker) {
 /// True while [`engine_wake`] wakes on this thread.
 pub(crate) fn inside_engine_wake() -> bool {
     INSIDE.get()
+}
+
+/// Calls the code of a `once`: what it asks of its flow's context would not be asked on a replay.
+pub(super) fn inside_once<T>(call: impl FnOnce() -> T) -> T {
+    /// Restores the mark also when the code panics.
+    struct Mark(bool);
+    impl Drop for Mark {
+        fn drop(&mut self) {
+            INSIDE_ONCE.set(self.0);
+        }
+    }
+    let _mark = Mark(INSIDE_ONCE.replace(true));
+    call()
+}
+
+/// True while [`inside_once`] calls on this thread.
+pub(super) fn is_inside_once() -> bool {
+    INSIDE_ONCE.get()
 }
 
 /// Wakes the flow for a `once`, whose own code may wait for anything.

@@ -54,6 +54,7 @@ impl<C: Command> CommandHandle<C> {
     /// # Errors
     /// The stored [`Failure`] of the command. [`EngineError::Stuck`] and
     /// [`EngineError::Shutdown`] when there is no outcome now; neither is final.
+    /// [`EngineError::Output`] when the stored output is not what the type reads.
     pub async fn output(&self) -> Result<C::Output> {
         let mut standing = self.standing.clone();
         let stands = standing.wait_for(|standing| !matches!(standing, Standing::Open)).await;

@@ -57,7 +57,7 @@ impl Tree {
         position: i32,
         given: u64,
     ) {
-        match self.flow(id).filter(|flow| flow.awaits_once(position)) {
+        match self.flow(id).filter(|flow| flow.has_open_once(position)) {
             None => {}
             Some(flow) if flow.given == given => {
                 turn.out.push(Output::Do(Effect::LetRun { command: id, position }));

@@ -24,7 +24,10 @@ impl Tree {
         let Reply { result, state, refused, hooks } = reply;
         let node = self.node(id);
         match result {
-            Err(failure) if refused => return self.end_refused(turn, id, failure),
+            // A run before this one may have half happened: then it fails like any other.
+            Err(failure) if refused && node.progress.attempt <= 1 => {
+                return self.end_refused(turn, id, failure);
+            }
             Err(failure) => {
                 node.failure_hook = hooks.failure;
                 node.fail(CommandStatus::ExecutionFailed, failure);

@@ -133,7 +133,7 @@ impl Flow {
     }
 
     /// True when the `once` was asked for and has not ended.
-    pub(super) fn awaits_once(&self, position: i32) -> bool {
+    pub(super) fn has_open_once(&self, position: i32) -> bool {
         self.onces.contains_key(&position)
     }
 

@@ -91,11 +91,13 @@ impl Tree {
                 lost = tree.replace_rejected(turn, step, &reason, skipped, running);
             }
         }
+        let open = tree.children_first();
         let stuck = |node: &Node| node.progress.status == CommandStatus::Stuck;
-        for (id, node) in tree.nodes.iter().filter(|(_, node)| stuck(node)) {
+        for (id, node) in
+            open.iter().map(|id| (id, &tree.nodes[id])).filter(|(_, node)| stuck(node))
+        {
             turn.out.push(super::Output::Do(tree.stuck(*id, node)));
         }
-        let open = tree.children_first();
         let moved: Vec<_> =
             open.into_iter().filter_map(|id| tree.resume(turn, id, &mut lost)).collect();
         // Only now, so that none is resumed which the end of a child has moved already.

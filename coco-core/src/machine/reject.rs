@@ -93,6 +93,7 @@ impl Tree {
     ) -> i64 {
         self.end_order += 1;
         row.progress = Progress {
+            callback_notified: true,
             failure: Some(failure_json(failure)),
             end_order: Some(self.end_order),
             ended_at: Some(turn.now),

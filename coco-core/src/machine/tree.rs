@@ -263,7 +263,9 @@ impl Tree {
     pub(super) fn stop(&mut self, turn: &mut Turn<'_>) {
         let runs = |node: &Node| node.progress.status == CommandStatus::Active;
         let flows = self.nodes.iter().filter(|(_, node)| node.flow.is_some() && runs(node));
-        for id in flows.map(|(id, _)| *id).collect::<Vec<_>>() {
+        let mut flows: Vec<_> = flows.map(|(id, _)| *id).collect();
+        flows.sort_unstable();
+        for id in flows {
             self.drop_flow(turn, id);
         }
         self.flush(turn);

@@ -265,12 +265,17 @@ impl Engine {
             if free.is_empty() {
                 break;
             }
-            free.into_iter().for_each(|effect| self.perform(effect));
+            self.let_go(free);
         }
         (!self.queue.is_empty()).then(|| self.queue.begin(&self.store, &self.lease))
     }
 
-    /// The one place that lets effects go: those whose step is durable.
+    /// The one place that lets effects go. Their steps are durable: committed, or without writes
+    /// and behind nothing that is not.
+    fn let_go(&mut self, effects: Vec<Effect>) {
+        effects.into_iter().for_each(|effect| self.perform(effect));
+    }
+
     fn committed(
         &mut self,
         batch: InFlight,
@@ -286,7 +291,7 @@ impl Engine {
                     if step.request.is_some() {
                         self.happened(at, Happened::Granted);
                     }
-                    effects.into_iter().for_each(|effect| self.perform(effect));
+                    self.let_go(effects);
                 }
                 Outcome::Conflict(conflict) => {
                     let ticket = ticket_of(&effects);
@@ -395,10 +400,12 @@ impl Engine {
         self.watchers.stop();
         self.callers.clear();
         let Some(Stopping { reply, .. }) = self.stopping else { return };
-        if let Ok(lease) = Arc::try_unwrap(self.lease)
-            && let Err(error) = self.store.release(lease, true).await
-        {
-            tracing::warn!(%error, "the store was not released; the next start counts a death");
+        let released = match Arc::try_unwrap(self.lease) {
+            Ok(lease) => self.store.release(lease, true).await.map_err(|error| error.to_string()),
+            Err(_) => Err("a commit is still in flight".to_owned()),
+        };
+        if let Err(reason) = released {
+            tracing::warn!(reason, "the store is not released; the next start counts a death");
         }
         let _ = reply.send(());
     }

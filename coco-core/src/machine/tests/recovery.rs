@@ -37,6 +37,16 @@ fn a_child_whose_start_was_not_granted_asks_again() {
 }
 
 #[test]
+fn a_refusal_of_a_later_run_is_a_failure_with_its_end_hook() {
+    let mut hand = Hand::new();
+    hand.submit("redo", &json!({}));
+    hand.restart(true);
+    let reply = with_hooks(refused("no"));
+    let out = hand.say("/", Happened::Ran { attempt: 2, reply });
+    assert_eq!(out, ["[/ failed a2 d1] -> run / end_with_failure"]);
+}
+
+#[test]
 fn an_end_hook_is_called_again() {
     for (reply, hook) in [(ok("5"), "end_successfully"), (err("x"), "end_with_failure")] {
         let mut hand = Hand::new();
