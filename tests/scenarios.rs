@@ -14,6 +14,7 @@ mod scenarios {
     mod home;
     mod leaves;
     mod locks;
+    mod newer_code;
     mod not_storable;
     mod panics;
     mod picture;

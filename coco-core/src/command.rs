@@ -62,6 +62,13 @@ pub trait Stored: Sized {
     fn decode(json: &str) -> serde_json::Result<Self>;
 }
 
+/// As JSON that reads back: some values do not, as a float that is no number.
+pub(crate) fn readable<T: Stored>(value: &T) -> Result<Arc<str>, NotStorable> {
+    let json = value.encode()?;
+    T::decode(&json).map_err(|error| NotStorable::Decode(error.to_string()))?;
+    Ok(json)
+}
+
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned> Stored for T {
     fn encode(&self) -> Result<Arc<str>, NotStorable> {

@@ -27,6 +27,8 @@ use crate::store::{Lease, Store};
 const SUBMIT_QUEUE: usize = 1024;
 /// Trees that recovery reads at a time.
 const RECOVERY_PAGE: usize = 500;
+/// How long recovery waits before it reads again what it could not read.
+const PAUSE: Duration = Duration::from_millis(200);
 /// How long [`Coordinator::shutdown`] waits for leaves that run.
 const SHUTDOWN: Duration = Duration::from_secs(30);
 
@@ -107,7 +109,15 @@ impl Inner {
     async fn recover(&mut self, registry: &Registry, crashed: bool) -> Result<()> {
         let mut after = None;
         loop {
-            let page = self.store.open_trees(after, RECOVERY_PAGE).await?;
+            let page = match self.store.open_trees(after, RECOVERY_PAGE).await {
+                // What was handed over runs already; stopping it for this would interrupt it.
+                Err(error) if after.is_some() => {
+                    tracing::warn!(%error, "open trees cannot be read; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+                page => page?,
+            };
             let (mut loads, mut quarantined) = (Vec::new(), Vec::new());
             for rows in page {
                 let Some(root) = rows.commands.first().map(|row| row.root_command_id) else {

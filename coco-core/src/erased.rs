@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::command::{Command, Descriptor, Stored};
+use crate::command::{Command, Descriptor, Stored, readable};
 use crate::context::{Context, LeafContext, Scope};
 use crate::error::Error;
 use crate::failure::{Failure, FailureKind};
@@ -148,7 +148,7 @@ async fn run<C: Command>(
             hooks.failure = leaf.is_own_hook(|| drop(command.end_with_failure(&unknown, leaf)));
             output.map_err(failed).and_then(|output| {
                 hooks.success = leaf.is_own_hook(|| drop(command.end_successfully(&output, leaf)));
-                output.encode().map_err(|why| not_storable(scope, &why))
+                readable(&output).map_err(|why| not_storable(scope, &why))
             })
         }
         Call::EndSuccessfully(output) => match <C::Output as Stored>::decode(&output) {

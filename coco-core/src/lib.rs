@@ -83,6 +83,8 @@
 //!   randomness or by the world;
 //! * wait for nothing but the context: no timers, channels, sockets or `yield_now`, except inside
 //!   a child or a `once`; `select!` needs `biased`, or it picks at random;
+//! * keep no `HashSet` or `HashMap` in a child's fields whose order of entries shows in its JSON as
+//!   a list: parameters are compared;
 //! * ask the flow's context for nothing from inside a `once`;
 //! * touch the outside only in children and in `once`.
 //!

@@ -7,7 +7,7 @@
 //! answer alike.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,10 +46,6 @@ impl LockMode {
             Self::Shared => "shared",
             Self::Exclusive => "exclusive",
         }
-    }
-
-    const fn conflicts_with(self, other: Self) -> bool {
-        matches!(self, Self::Exclusive) || matches!(other, Self::Exclusive)
     }
 }
 
@@ -154,23 +150,34 @@ pub struct LockConflict {
 /// Who holds what, by key: the part of the lock table that a decision needs.
 #[derive(Debug, Default)]
 pub struct HeldLocks {
-    by_key: HashMap<Key, Vec<HeldLock>>,
+    by_key: HashMap<Key, Holders>,
     by_owner: HashMap<CommandId, Vec<Key>>,
 }
 
 /// Group and key.
 type Key = (Cow<'static, str>, String);
 
+/// Who holds one key. A shared request looks at the exclusive ones only, so many may share.
+#[derive(Debug, Default)]
+struct Holders {
+    all: BTreeMap<CommandId, HeldLock>,
+    exclusive: BTreeSet<CommandId>,
+}
+
 impl HeldLocks {
     /// Adds a lock that is held; a command that holds it already gets the stronger mode.
     pub fn insert(&mut self, held: HeldLock) {
+        let (owner, mode) = (held.owner, held.lock.mode);
         let key = (held.lock.group.clone(), held.lock.key.clone());
         let holders = self.by_key.entry(key.clone()).or_default();
-        match holders.iter_mut().find(|other| other.owner == held.owner) {
-            Some(own) => own.lock.mode = own.lock.mode.max(held.lock.mode),
+        if mode == LockMode::Exclusive {
+            holders.exclusive.insert(owner);
+        }
+        match holders.all.get_mut(&owner) {
+            Some(own) => own.lock.mode = own.lock.mode.max(mode),
             None => {
-                self.by_owner.entry(held.owner).or_default().push(key);
-                holders.push(held);
+                self.by_owner.entry(owner).or_default().push(key);
+                holders.all.insert(owner, held);
             }
         }
     }
@@ -179,8 +186,9 @@ impl HeldLocks {
     pub fn release(&mut self, owner: CommandId) {
         for key in self.by_owner.remove(&owner).into_iter().flatten() {
             if let Some(holders) = self.by_key.get_mut(&key) {
-                holders.retain(|held| held.owner != owner);
-                if holders.is_empty() {
+                holders.all.remove(&owner);
+                holders.exclusive.remove(&owner);
+                if holders.all.is_empty() {
                     self.by_key.remove(&key);
                 }
             }
@@ -189,7 +197,22 @@ impl HeldLocks {
 
     /// All that is held, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &HeldLock> {
-        self.by_key.values().flatten()
+        self.by_key.values().flat_map(|holders| holders.all.values())
+    }
+
+    /// The first lock of another than `may_share_with` that `lock` conflicts with.
+    fn in_the_way(
+        &self,
+        lock: &Lock,
+        may_share_with: impl Fn(CommandId) -> bool,
+    ) -> Option<&HeldLock> {
+        let holders = self.by_key.get(&(lock.group.clone(), lock.key.clone()))?;
+        let is_other = |owner: &&CommandId| !may_share_with(**owner);
+        let owner = match lock.mode {
+            LockMode::Shared => holders.exclusive.iter().find(is_other),
+            LockMode::Exclusive => holders.all.keys().find(is_other),
+        };
+        holders.all.get(owner?)
     }
 }
 
@@ -201,10 +224,7 @@ pub fn decide(held: &HeldLocks, request: &LockRequest) -> Result<(), LockConflic
     let may_share_with =
         |owner: CommandId| owner == request.owner || request.ancestors.contains(&owner);
     for lock in &request.locks {
-        let holders = held.by_key.get(&(lock.group.clone(), lock.key.clone()));
-        let in_the_way = holders.into_iter().flatten().find(|other| {
-            !may_share_with(other.owner) && lock.mode.conflicts_with(other.lock.mode)
-        });
+        let in_the_way = held.in_the_way(lock, may_share_with);
         if let Some(other) = in_the_way {
             return Err(LockConflict {
                 group: lock.group.clone().into_owned(),

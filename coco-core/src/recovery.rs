@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::callback::CallbackKind;
+use crate::command::Descriptor;
 use crate::entity::{CommandEntity, OnceResult, TreeRows};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
@@ -52,7 +54,7 @@ impl Decoded {
     /// The commands that were interrupted and may not run again.
     pub(crate) fn interrupted(&self) -> impl Iterator<Item = CommandId> {
         let was_running = |command: &&LoadedCommand| {
-            let is_leaf = command.spec.callback == crate::callback::CallbackKind::None;
+            let is_leaf = command.spec.callback == CallbackKind::None;
             let is_active = command.entity.progress.status == CommandStatus::Active;
             is_leaf && is_active && !command.spec.idempotent
         };
@@ -112,7 +114,10 @@ fn decode_command(
     let Some(descriptor) = registry.get(&row.command_type) else {
         return Err(unknown(registry, &row.command_type));
     };
-    let was_stored = !was_never_stored(&row);
+    if needs.locks {
+        fits(&row, descriptor)?;
+    }
+    let was_stored = !was_never_read(&row);
     let decoded = catch_unwind(AssertUnwindSafe(|| {
         let locks = if needs.locks {
             descriptor.decode(&row.command_parameters).map_err(|e| e.to_string())?.declared_locks()
@@ -137,12 +142,31 @@ fn decode_command(
     }
 }
 
-/// True for a child whose parameters the store could not take: it is stored as failed, without.
-fn was_never_stored(row: &CommandEntity) -> bool {
+/// Whether an open row is one that its type can go on with.
+fn fits(row: &CommandEntity, descriptor: &Descriptor) -> Result<(), String> {
+    if row.callback_enabled != (descriptor.spec.callback != CallbackKind::None) {
+        return Err(format!("it began with another callback than `{}` has now", row.command_type));
+    }
+    let before = [CommandStatus::Active, CommandStatus::Succeeded, CommandStatus::Failed];
+    let is_stuck = row.progress.status == CommandStatus::Stuck;
+    if is_stuck && !row.progress.stuck_from.is_some_and(|from| before.contains(&from)) {
+        return Err("it is stuck, and from where is not known".to_owned());
+    }
+    Ok(())
+}
+
+/// True for a child that failed because its parameters could not be stored or read back: they
+/// are not compared.
+fn was_never_read(row: &CommandEntity) -> bool {
     let failure = row.progress.failure.as_deref().map(serde_json::from_str::<Failure>);
-    let kinds = [FailureKind::NotStorable, FailureKind::Rejected];
-    &*row.command_parameters == "null"
-        && matches!(failure, Some(Ok(failure)) if kinds.contains(&failure.kind))
+    match failure {
+        Some(Ok(failure)) => match failure.kind {
+            FailureKind::Undecodable => row.progress.status.is_terminal(),
+            FailureKind::NotStorable | FailureKind::Rejected => &*row.command_parameters == "null",
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 fn unknown(registry: &Registry, name: &str) -> String {

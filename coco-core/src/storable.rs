@@ -21,6 +21,9 @@ pub enum NotStorable {
     /// PostgreSQL text has no NUL, so no store takes one.
     #[error("the value contains a NUL character")]
     Nul,
+    /// Its `Deserialize` does not read what its `Serialize` wrote.
+    #[error("what is written of the value cannot be read back: {0}")]
+    Decode(String),
     /// Its `Serialize` failed.
     #[error("the value cannot be written as JSON: {0}")]
     Encode(String),

@@ -3,18 +3,23 @@
 pub(crate) mod sqlite;
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use coco_core::CommandId;
 use coco_core::entity::{CommandEntity, OnceResult, Progress};
-use coco_core::lock::{self, HeldLock, HeldLocks};
+use coco_core::lock::{self, HeldLock, HeldLocks, LockMode};
 use coco_core::store::{Outcome, Step, Write};
 
-/// The keys that the steps ask for, each once: who holds them decides the batch.
-pub(crate) fn asked_keys<'a>(steps: &[&'a Step]) -> BTreeSet<(&'a str, &'a str)> {
+/// The keys that the steps ask for, each once, and whether any asks for it exclusively: who holds
+/// them decides the batch, and who shares them decides only about an exclusive request.
+pub(crate) fn asked_keys<'a>(steps: &[&'a Step]) -> Vec<(&'a str, &'a str, bool)> {
     let requests = steps.iter().filter_map(|step| step.request.as_deref());
-    let locks = requests.flat_map(|request| &request.locks);
-    locks.map(|lock| (lock.group.as_ref(), lock.key.as_str())).collect()
+    let mut keys = BTreeMap::new();
+    for lock in requests.flat_map(|request| &request.locks) {
+        let exclusive = keys.entry((lock.group.as_ref(), lock.key.as_str())).or_insert(false);
+        *exclusive |= lock.mode == LockMode::Exclusive;
+    }
+    keys.into_iter().map(|((group, key), exclusive)| (group, key, exclusive)).collect()
 }
 
 /// What is to be written for a batch.

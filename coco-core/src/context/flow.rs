@@ -12,7 +12,7 @@ use super::requests::{AskedChild, Ended, Requests};
 use super::wake::{inside_once, once_waker};
 use super::{Context, LeafContext, Scope};
 use crate::callback::AwaitsChildren;
-use crate::command::{Command, Stored};
+use crate::command::{Command, Stored, readable};
 use crate::error::Result;
 use crate::failure::{Failure, FailureKind};
 use crate::lock::storable_keys;
@@ -84,8 +84,7 @@ impl<C: Command> Context<C> {
             let step = inside_once(|| step(LeafContext::new(self.scope.clone())));
             let result = run_once(step).await;
             let stored = match result {
-                Ok(value) => value
-                    .encode()
+                Ok(value) => readable(&value)
                     .map_err(|why| Failure::new(FailureKind::NotStorable, why.to_string())),
                 Err(error) => Err(error.into_failure(self.scope.id())),
             };

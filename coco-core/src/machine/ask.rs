@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::id::CommandId;
 
 impl Tree {
+    /// Compares a request with what is stored. A new one is kept until [`Tree::ask_new`].
     pub(super) fn asked(
         &mut self,
         turn: &mut Turn<'_>,
@@ -23,12 +24,12 @@ impl Tree {
         match ask {
             Ask::Child { position, child } => {
                 if flow.asks_child(position, &child)? == Asked::New {
-                    self.insert_child(turn, id, position, *child);
+                    flow.new.push(Ask::Child { position, child });
                 }
             }
             Ask::Once { position, name } => {
-                if flow.asks_once(position, name)? == Asked::New {
-                    self.queue_once(id, position);
+                if flow.asks_once(position, Arc::clone(&name))? == Asked::New {
+                    flow.new.push(Ask::Once { position, name });
                 }
             }
             Ask::OnceEnded { position, result } => {
@@ -38,6 +39,19 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    /// Emits the new requests, unless the flow has yet to ask for what is stored: it may be about
+    /// to diverge, and then nothing of this run may happen.
+    pub(super) fn ask_new(&mut self, turn: &mut Turn<'_>, id: CommandId) {
+        let Some(flow) = self.flow(id).filter(|flow| !flow.is_replaying()) else { return };
+        for ask in std::mem::take(&mut flow.new) {
+            match ask {
+                Ask::Child { position, child } => self.insert_child(turn, id, position, *child),
+                Ask::Once { position, .. } => self.queue_once(id, position),
+                Ask::OnceEnded { .. } => {}
+            }
+        }
     }
 
     /// A `once` gets its turn when all that the flow was given is durable.

@@ -77,7 +77,7 @@ impl Tree {
         let node = &self.nodes[&id];
         let mut writes = vec![Write::Update(id, Box::new(node.progress.clone()))];
         let over = node.progress.status == CommandStatus::Succeeded;
-        if over && node.spec.scope == LockScope::Execution && !node.locks.is_empty() {
+        if over && node.spec.scope == LockScope::Execution && node.may_hold {
             writes.push(Write::Release(id));
         }
         let effects = vec![self.run_hook(node, id, node.end_hook())];
@@ -139,7 +139,7 @@ impl Tree {
             None => Ok(node.progress.return_value.clone().unwrap_or_else(|| "null".into())),
         };
         let mut writes = Vec::with_capacity(2);
-        if !node.locks.is_empty() {
+        if node.may_hold {
             writes.push(Write::Release(id));
         }
         let (parent, position) = (node.parent, node.position);

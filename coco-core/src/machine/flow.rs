@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::input::{Stored, StoredName};
-use crate::context::requests::{AskedChild, Ended};
+use crate::context::requests::{Ask, AskedChild, Ended};
 use crate::erased::Reply;
 use crate::failure::Failure;
 
@@ -25,6 +25,8 @@ pub(super) struct Flow {
     outcomes: BTreeMap<i64, (i32, Ended)>,
     /// The names of the `once` steps that were asked for and have not ended.
     onces: BTreeMap<i32, Arc<str>>,
+    /// Asked for by this run, new, and not emitted yet.
+    pub(super) new: Vec<Ask>,
     /// How often it was given outcomes.
     pub(super) given: u64,
     /// The failures among the outcomes that it was given and has not answered.
@@ -94,6 +96,7 @@ impl Flow {
             stored.outcomes.into_iter().map(|(order, position, ended)| (order, (position, ended)));
         self.outcomes.extend(outcomes);
         self.onces.clear();
+        self.new.clear();
     }
 
     pub(super) fn is_replaying(&self) -> bool {

@@ -121,6 +121,7 @@ impl Tree {
             entity.created_at,
             locks,
         );
+        node.may_hold = true;
         node.failure = entity.progress.failure.as_deref().map(read_failure);
         node.progress = entity.progress;
         if node.flow.is_some() {

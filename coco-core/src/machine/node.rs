@@ -22,6 +22,9 @@ pub(super) struct Node {
     pub(super) parameters: Arc<str>,
     pub(super) created_at: Timestamp,
     pub(super) locks: Vec<Lock>,
+    /// Whether it may hold locks: those that it asks for, or those of the type that it was when
+    /// it began.
+    pub(super) may_hold: bool,
     pub(super) progress: Progress,
     /// Why it failed, or is about to.
     pub(super) failure: Option<Failure>,
@@ -40,6 +43,7 @@ impl Node {
         created_at: Timestamp,
         locks: Vec<Lock>,
     ) -> Self {
+        let locks = if spec.scope == LockScope::None { Vec::new() } else { locks };
         let is_flow = spec.callback == CallbackKind::SerialChildren;
         Self {
             spec,
@@ -47,7 +51,8 @@ impl Node {
             position,
             parameters,
             created_at,
-            locks: if spec.scope == LockScope::None { Vec::new() } else { locks },
+            may_hold: !locks.is_empty(),
+            locks,
             progress: Progress::new(CommandStatus::NotStarted),
             failure: None,
             failure_hook: true,

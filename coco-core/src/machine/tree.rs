@@ -159,6 +159,9 @@ impl Tree {
                 return None;
             }
         }
+        if !matches!(polled.end, Some(FlowEnd::Diverged(_))) {
+            self.ask_new(turn, id);
+        }
         match polled.end {
             None => {}
             Some(FlowEnd::Diverged(reason)) => {

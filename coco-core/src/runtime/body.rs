@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::task::JoinHandle;
 
 use super::drive::{FlowMessage, drive};
 use crate::command::Descriptor;
@@ -18,6 +19,8 @@ use crate::machine::{Address, FlowEnd, Happened, Polled, Run, RunKind};
 
 /// A method to run, with all that it needs.
 pub(super) struct Body {
+    /// Dropped code of the same command, which may not have ended yet.
+    pub(super) before: Option<JoinHandle<()>>,
     pub(super) run: Run,
     pub(super) descriptor: &'static Descriptor,
     pub(super) resources: Arc<Resources>,
@@ -29,7 +32,10 @@ pub(super) struct Body {
 impl Body {
     /// Runs it to its end and says what became of it.
     pub(super) async fn run(self) {
-        let Self { run, descriptor, resources, outcomes, inputs } = self;
+        let Self { before, run, descriptor, resources, outcomes, inputs } = self;
+        if let Some(before) = before {
+            let _ = before.await;
+        }
         let requests = match run.kind {
             RunKind::Flow { created_at, replaying } => Requests::new(created_at, replaying),
             RunKind::Leaf | RunKind::Hook(_) => Requests::default(),
@@ -84,7 +90,7 @@ async fn flow(
 
 impl Run {
     /// What to say when a method is over without ever having asked for anything.
-    fn over(&self, reply: Reply) -> Happened {
+    pub(super) fn over(&self, reply: Reply) -> Happened {
         let attempt = self.attempt;
         match self.kind {
             RunKind::Leaf => Happened::Ran { attempt, reply },

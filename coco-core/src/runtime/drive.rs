@@ -41,7 +41,9 @@ pub(super) async fn drive(
     let mut last = poll_fn(|cx| {
         waker.remember(cx.waker());
         if let Some(command) = begin.take() {
-            flow.code = Some(command.call(scope, Call::Execute));
+            // Without tokio's budget, whose end would wake the flow from outside.
+            let code = tokio::task::unconstrained(command.call(scope, Call::Execute));
+            flow.code = Some(Box::pin(code));
             match flow.poll(false) {
                 polled if polled.end.is_some() => return Poll::Ready(polled),
                 polled => report(polled),

@@ -16,7 +16,9 @@ use super::tasks::{Task, Tasks};
 use super::watch::{Standing, Watchers};
 use crate::command::Spec;
 use crate::context::Resources;
+use crate::erased::Reply;
 use crate::error::{EngineError, Error, Result};
+use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
 use crate::lock::Lock;
 use crate::machine::{
@@ -31,6 +33,9 @@ const LONGEST_HOLD: Duration = Duration::from_millis(10);
 
 /// How often the engine steps back for others before it begins the next commit.
 const MOST_YIELDS: usize = 32;
+
+/// No stop waits longer: ten years.
+const LONGEST_STOP: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// How long a stop waits for the store when the time of the leaves is over.
 const LAST_COMMITS: Duration = Duration::from_secs(5);
@@ -162,6 +167,7 @@ impl Engine {
                 }
             }
         }
+        drop(in_flight);
         self.close().await;
     }
 
@@ -219,7 +225,7 @@ impl Engine {
                 }
             }
             Request::Stop { within, reply } => {
-                let deadline = Instant::now() + within;
+                let deadline = Instant::now() + within.min(LONGEST_STOP);
                 self.stopping = Some(Stopping { deadline, is_over: false, reply });
                 self.tell(Input::Stop);
             }
@@ -357,14 +363,20 @@ impl Engine {
     fn start(&mut self, run: Run) {
         let is_flow = matches!(run.kind, RunKind::Flow { .. });
         let is_leaf = matches!(run.kind, RunKind::Leaf);
-        let Some(descriptor) = self.registry.get(run.name) else { return };
+        let Some(descriptor) = self.registry.get(run.name) else {
+            let message = format!("no command `{}` is registered in this program", run.name);
+            let failure = Failure::new(FailureKind::Undecodable, message).of(run.at.command);
+            let over = run.over(Reply { refused: true, ..Reply::failed(failure) });
+            return drop(self.inputs.send((run.at, over)));
+        };
         if self.stopping.is_some() && !is_leaf {
             return;
         }
         let (messages, outcomes) = is_flow.then(mpsc::unbounded_channel).unzip();
         let (at, attempt) = (run.at, run.attempt);
         let (resources, inputs) = (Arc::clone(&self.resources), self.inputs.clone());
-        let body = Body { run, descriptor, resources, outcomes, inputs };
+        let before = self.tasks.take_ending(at.command);
+        let body = Body { before, run, descriptor, resources, outcomes, inputs };
         let join = tokio::spawn(body.run());
         self.tasks.insert(at.command, Task { root: at.root, attempt, messages, join });
     }
@@ -392,13 +404,17 @@ impl Engine {
     }
 
     fn is_stopped(&self) -> bool {
-        self.stopping.is_some() && self.tasks.is_empty() && self.queue.is_empty()
+        let is_idle = self.tasks.is_empty() && self.queue.is_empty() && self.reloading.is_empty();
+        self.stopping.is_some() && is_idle
     }
 
     async fn close(mut self) {
         self.tasks.clear();
         self.watchers.stop();
         self.callers.clear();
+        if tokio::time::timeout(LAST_COMMITS, self.tasks.ended()).await.is_err() {
+            tracing::warn!("code of commands goes on after the engine has stopped");
+        }
         let Some(Stopping { reply, .. }) = self.stopping else { return };
         let released = match Arc::try_unwrap(self.lease) {
             Ok(lease) => self.store.release(lease, true).await.map_err(|error| error.to_string()),

@@ -98,7 +98,16 @@ impl Engine {
                 }
             }
             (ReadWhy::Rejected, Err(quarantine)) => {
-                self.reloading.remove(&root);
+                self.tasks.drop_flows(root);
+                for (at, happened) in
+                    self.reloading.remove(&root).map_or_else(Vec::new, |r| r.happened)
+                {
+                    if let Happened::Retry { ticket } | Happened::Replay { ticket, .. } = happened
+                        && let Some(caller) = self.callers.remove(&ticket)
+                    {
+                        caller.refuse(EngineError::NotStuck(at.command).into());
+                    }
+                }
                 self.watchers.stuck(quarantine.root, quarantine.command, quarantine.reason);
             }
             (ReadWhy::Rejected, Ok(tree)) => {

@@ -10,9 +10,13 @@ use crate::id::CommandId;
 
 /// The tasks, by command.
 #[derive(Debug, Default)]
-pub(super) struct Tasks(HashMap<CommandId, Task>);
+pub(super) struct Tasks {
+    running: HashMap<CommandId, Task>,
+    /// Code that was dropped: it goes on to its next await.
+    ending: HashMap<CommandId, JoinHandle<()>>,
+}
 
-/// One task; dropping it drops the user code.
+/// One task.
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) root: CommandId,
@@ -22,51 +26,74 @@ pub(super) struct Task {
     pub(super) join: JoinHandle<()>,
 }
 
-impl Drop for Task {
+impl Drop for Tasks {
     fn drop(&mut self) {
-        self.join.abort();
+        self.clear();
     }
 }
 
 impl Tasks {
     pub(super) fn insert(&mut self, command: CommandId, task: Task) {
-        self.0.insert(command, task);
+        self.running.insert(command, task);
     }
 
     /// Drops the code of a command.
     pub(super) fn drop_code(&mut self, command: CommandId) {
-        self.0.remove(&command);
+        if let Some(task) = self.running.remove(&command) {
+            task.join.abort();
+            self.ending.retain(|_, join| !join.is_finished());
+            self.ending.insert(command, task.join);
+        }
+    }
+
+    /// The dropped code of a command, if it may not have ended yet.
+    pub(super) fn take_ending(&mut self, command: CommandId) -> Option<JoinHandle<()>> {
+        self.ending.remove(&command)
     }
 
     /// The code of this attempt is over by itself.
     pub(super) fn over(&mut self, command: CommandId, attempt: Option<i32>) {
-        if self
-            .0
-            .get(&command)
-            .is_some_and(|task| attempt.is_none_or(|attempt| task.attempt == attempt))
-        {
-            self.0.remove(&command);
+        let is_it = |task: &Task| attempt.is_none_or(|attempt| task.attempt == attempt);
+        if self.running.get(&command).is_some_and(is_it) {
+            self.running.remove(&command);
         }
     }
 
     /// Tells a flow something. A flow that is over does not hear it, and need not.
     pub(super) fn tell(&self, command: CommandId, message: FlowMessage) {
-        if let Some(messages) = self.0.get(&command).and_then(|task| task.messages.as_ref()) {
+        if let Some(messages) = self.running.get(&command).and_then(|task| task.messages.as_ref()) {
             let _ = messages.send(message);
         }
     }
 
     /// Drops the flows of a tree; gives its other commands that run.
     pub(super) fn drop_flows(&mut self, root: CommandId) -> HashSet<CommandId> {
-        self.0.retain(|_, task| task.root != root || task.messages.is_none());
-        self.0.iter().filter(|(_, task)| task.root == root).map(|(id, _)| *id).collect()
+        let of_tree = self.running.iter().filter(|(_, task)| task.root == root);
+        let (flows, others): (Vec<_>, Vec<_>) =
+            of_tree.partition(|(_, task)| task.messages.is_some());
+        let flows: Vec<_> = flows.into_iter().map(|(id, _)| *id).collect();
+        let others = others.into_iter().map(|(id, _)| *id).collect();
+        flows.into_iter().for_each(|id| self.drop_code(id));
+        others
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.running.is_empty()
     }
 
+    /// Drops all code.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        for (command, task) in self.running.drain() {
+            task.join.abort();
+            self.ending.insert(command, task.join);
+        }
+    }
+
+    /// Waits until all dropped code has ended.
+    pub(super) async fn ended(&mut self) {
+        for (_, join) in self.ending.drain() {
+            // An error says that it was dropped, or how it panicked on the way.
+            let _ = join.await;
+        }
     }
 }

@@ -17,7 +17,8 @@ pub(crate) const BEGIN: &str = "BEGIN IMMEDIATE";
 pub(crate) const READ_HOLDERS: &str = "\
 SELECT held.lock_group, held.lock_key, held.command_id, held.command_type, held.mode, held.since \
 FROM jsonb_each(?1) AS asked CROSS JOIN command_locks AS held \
-ON held.lock_group = asked.value ->> 0 AND held.lock_key = asked.value ->> 1";
+ON held.lock_group = asked.value ->> 0 AND held.lock_key = asked.value ->> 1 \
+WHERE asked.value ->> 2 OR held.mode = 'exclusive'";
 
 const DELETE_LOCKS: &str = "\
 DELETE FROM command_locks WHERE command_id IN (SELECT unhex(value) FROM json_each(?1))";

@@ -45,10 +45,12 @@ impl<'c> Transaction<'c> {
             self.counters.count_commit();
             return Ok(());
         };
-        // A transaction that can still be rolled back was not committed, not in part either.
+        // A transaction that can still be rolled back was not committed, not in part either. Where
+        // the disk is full SQLite has rolled back by itself, before the commit was in the log.
+        let is_full = error.as_database_error().and_then(|error| error.code()) == Some("13".into());
         let connection_is_sound = self.rollback().await;
         let reason = format!("COMMIT failed: {error}");
-        let error = if connection_is_sound {
+        let error = if connection_is_sound || is_full {
             CommitError::Unavailable(reason)
         } else {
             CommitError::Unresolved(reason)

@@ -69,7 +69,7 @@ fn what_an_older_attempt_says_is_not_heard() {
     assert_eq!(hand.restart(true), ["[/ active a1 d1]", "[/ active a2 d1] -> run / leaf a2"]);
     assert!(hand.ran("/", ok("5")).is_empty());
     let out = hand.say("/", Happened::Ran { attempt: 2, reply: ok("6") });
-    assert_eq!(out, ["[/ ended_successfully a2 o1 d1] -> ended 6"]);
+    assert_eq!(out, ["[/ ended_successfully a2 o1 d1, release /] -> ended 6"]);
 }
 
 #[test]

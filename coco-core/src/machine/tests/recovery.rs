@@ -17,7 +17,8 @@ fn a_leaf_that_may_not_run_again_fails() {
     ];
     assert_eq!(out, steps);
     let out = hand.say("/", Happened::Hooked(ok("null")));
-    let ended = "[/ ended_with_failure a1 o1 d1] -> ended! the engine died while `leaf` ran";
+    let ended =
+        "[/ ended_with_failure a1 o1 d1, release /] -> ended! the engine died while `leaf` ran";
     assert_eq!(out, [ended]);
 }
 
@@ -67,7 +68,8 @@ fn a_flow_that_had_failed_waits_for_its_open_children() {
     let out = hand.restart(true);
     assert_eq!(out, ["[/ execution_failed a1 d1]", "[/1 active a2] -> run /1 leaf a2"]);
     let out = hand.say("/1", Happened::Ran { attempt: 2, reply: ok("5") });
-    let steps = ["[/1 ended_successfully a2 o2]", "[/ failed a1 d1] -> run / end_with_failure"];
+    let steps =
+        ["[/1 ended_successfully a2 o2, release /1]", "[/ failed a1 d1] -> run / end_with_failure"];
     assert_eq!(out, steps);
 }
 
@@ -81,7 +83,7 @@ fn what_is_stuck_stays_so_and_can_be_retried() {
     let out = hand.say("/", Happened::Retry { ticket: 2 });
     assert_eq!(out, ["[/ succeeded a1 d1] -> accept 2, run / end_successfully, unstuck"]);
     let out = hand.say("/", Happened::Hooked(ok("null")));
-    assert_eq!(out, ["[/ ended_successfully a1 o1 d1] -> ended 5"]);
+    assert_eq!(out, ["[/ ended_successfully a1 o1 d1, release /] -> ended 5"]);
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn a_leaf_whose_end_is_rejected_fails_by_it() {
     let out = reload(&mut hand, lost, &[]);
     assert_eq!(out, ["[/ failed a1] -> run / end_with_failure"]);
     let out = hand.say("/", Happened::Hooked(ok("null")));
-    assert_eq!(out, [format!("[/ ended_with_failure a1 o1] -> ended! {}", rejected())]);
+    assert_eq!(out, [format!("[/ ended_with_failure a1 o1, release /] -> ended! {}", rejected())]);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn the_skipped_end_of_a_sibling_is_not_lost() {
     ];
     assert_eq!(out, steps, "and what runs is not started again");
     let out = hand.ran("/2", ok("7"));
-    assert_eq!(out, ["[/2 ended_successfully a1 o3]"], "it is heard when it ends");
+    assert_eq!(out, ["[/2 ended_successfully a1 o3, release /2]"], "it is heard when it ends");
 }
 
 #[test]
@@ -91,7 +91,10 @@ fn an_end_that_is_held_for_a_poll_is_not_lost() {
     assert_eq!(hand.ran("/1", ok("6")), ["held 2"]);
     let out = reload(&mut hand, lost, &[]);
     assert_eq!(out[0], "[/0 failed a1] -> run /0 end_with_failure", "its end was rejected");
-    assert_eq!(out[1], "[/1 succeeded a1] -> run /1 end_successfully", "it is not run again");
+    assert_eq!(
+        out[1], "[/1 succeeded a1, release /1] -> run /1 end_successfully",
+        "it is not run again"
+    );
 }
 
 #[test]
@@ -147,7 +150,10 @@ fn a_hook_that_runs_is_not_called_again() {
     let out = reload(&mut hand, lost, &["/0"]);
     let steps = ["[/1 failed a1] -> run /1 end_with_failure", "[/ active a2] -> run / replay a2"];
     assert_eq!(out, steps);
-    assert_eq!(hand.say("/0", Happened::Hooked(ok("null"))), ["[/0 ended_successfully a1 o1]"]);
+    assert_eq!(
+        hand.say("/0", Happened::Hooked(ok("null"))),
+        ["[/0 ended_successfully a1 o1, release /0]"]
+    );
 }
 
 #[test]

@@ -142,6 +142,17 @@ fn a_gap_is_legal() {
 }
 
 #[test]
+fn what_a_diverging_replay_asks_anew_does_not_happen() {
+    let mut hand = Hand::new();
+    hand.submit("flow", &json!({}));
+    hand.asks("/", vec![child(0, "redo", 0)]);
+    hand.restart(true);
+    let out = asks_again(&mut hand, vec![child(1, "redo", 0)]);
+    assert!(out.iter().all(|step| !step.contains("insert")), "{out:?}");
+    assert!(out.iter().any(|step| step.contains("stuck")), "{out:?}");
+}
+
+#[test]
 fn a_retry_of_a_stuck_flow_takes_in_what_ended_meanwhile() {
     let mut hand = replaying();
     asks_again(&mut hand, vec![once(0, "other")]);
@@ -151,7 +162,11 @@ fn a_retry_of_a_stuck_flow_takes_in_what_ended_meanwhile() {
     let stored = hand.stored("/");
     let reply = ok("7");
     let out = hand.say("/3", Happened::Ran { attempt: 2, reply });
-    assert_eq!(out, ["[/3 ended_successfully a2 o4]"], "siblings end, and nothing is given");
+    assert_eq!(
+        out,
+        ["[/3 ended_successfully a2 o4, release /3]"],
+        "siblings end, and nothing is given"
+    );
     let out = hand.say("/", Happened::Replay { ticket: 2, stored });
     assert_eq!(out, ["[/ active a3 d1] -> accept 2, run / replay a3, unstuck"]);
     let stored = hand.stored("/");
