@@ -19,6 +19,8 @@ on_every_store!(
     an_unknown_name,
     parameters_that_cannot_be_read,
     parameters_that_panic,
+    another_callback,
+    stuck_from_nowhere,
     an_unknown_child,
     it_comes_back,
 );
@@ -167,6 +169,27 @@ async fn parameters_that_panic(home: Home) {
     let (root, row) = spoilt(&home, Dated { key: Key(7), day: Day(1) }, spoil).await;
     let reason = quarantined(&home, root, &row).await.message;
     assert!(reason.contains("`dated` panicked"), "{reason}");
+}
+
+async fn another_callback(home: Home) {
+    let spoil = |row: &mut CommandEntity| {
+        row.callback_enabled = true;
+        true
+    };
+    let (root, row) = spoilt(&home, Dated { key: Key(7), day: Day(1) }, spoil).await;
+    let reason = quarantined(&home, root, &row).await.message;
+    assert_eq!(reason, "it began with another callback than `dated` has now");
+}
+
+async fn stuck_from_nowhere(home: Home) {
+    let spoil = |row: &mut CommandEntity| {
+        row.progress.status = CommandStatus::Stuck;
+        row.progress.stuck_from = Some(CommandStatus::Unknown);
+        true
+    };
+    let (root, row) = spoilt(&home, Dated { key: Key(7), day: Day(1) }, spoil).await;
+    let reason = quarantined(&home, root, &row).await.message;
+    assert_eq!(reason, "it is stuck, and from where is not known");
 }
 
 async fn an_unknown_child(home: Home) {

@@ -15,6 +15,7 @@ on_every_store!(
     the_end_hook_of_a_flow_is_waited_for,
     the_deadline_drops_leaves,
     twice,
+    without_a_limit,
     dropped_handles,
     a_handle_while_the_end_is_stored,
     a_submit_that_nobody_waits_for,
@@ -106,6 +107,12 @@ async fn twice(home: Home) {
     coordinator.shutdown().await.unwrap();
     assert_eq!(engine_error_of(clone.submit(Nothing {}).await), EngineError::Shutdown);
     assert_eq!(engine_error_of(clone.shutdown().await), EngineError::Shutdown);
+}
+
+async fn without_a_limit(home: Home) {
+    let coordinator = home.start(&World::new()).await;
+    coordinator.submit(Nothing {}).await.unwrap().output().await.unwrap();
+    coordinator.shutdown_within(Duration::MAX).await.unwrap();
 }
 
 async fn dropped_handles(home: Home) {
