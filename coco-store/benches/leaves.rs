@@ -4,8 +4,6 @@
 //! Machines are noisy: the measurements take turns for several rounds on fresh databases, and the
 //! last column is the ratio to the plain inserts of the same round.
 
-#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
-
 use std::time::{Duration, Instant};
 
 use coco_core::prelude::*;
@@ -111,7 +109,6 @@ fn spread(figures: impl Iterator<Item = f64>) -> [f64; 3] {
     [figures[0], figures[figures.len() / 2], figures[figures.len() - 1]]
 }
 
-#[allow(clippy::cast_precision_loss, reason = "counts are small")]
 fn per_second(count: usize, begun: Instant) -> f64 {
     count as f64 / begun.elapsed().as_secs_f64()
 }

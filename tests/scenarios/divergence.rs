@@ -125,11 +125,6 @@ async fn both_sides_are_named(home: Home) {
             r#"request 1 was `mark` {"label":"here"} before, and now the flow waits for something else without asking for it"#,
         ),
         (
-            "uuid: mark:here",
-            "once:x mark:here",
-            r#"request 1 was `mark` {"label":"here"} before, and now the flow waits for something else without asking for it"#,
-        ),
-        (
             "mark:a uuid: mark:here",
             "mark:a mark:here",
             r#"request 2 was `mark` {"label":"here"} before, and now the flow waits for something else without asking for it"#,
