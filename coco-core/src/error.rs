@@ -176,4 +176,41 @@ mod tests {
         assert_eq!(passed_on, failure);
         assert_eq!(Error::other("plain").into_failure(id(2)).message, "plain");
     }
+
+    #[test]
+    fn what_the_engine_says_names_the_command() {
+        let command = CommandId::from_uuid(uuid::Uuid::from_u128(1));
+        let reason = Failure::new(FailureKind::Diverged, "another way");
+        let output = |reason: &str| EngineError::Output {
+            command,
+            expected: "u64",
+            reason: reason.to_owned(),
+        };
+        for (error, text) in [
+            (
+                EngineError::Stuck { command, reason },
+                format!("command `{command}` is stuck: another way"),
+            ),
+            (
+                EngineError::Shutdown,
+                "the engine has stopped; what is stored goes on when it starts again".to_owned(),
+            ),
+            (EngineError::NotFound(command), format!("no command `{command}` is stored")),
+            (
+                EngineError::NotStuck(command),
+                format!("command `{command}` is not stuck, so there is nothing to retry"),
+            ),
+            (output("odd"), format!("the output of `{command}` cannot be read as `u64`: odd")),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn data_that_is_no_json_says_so() {
+        let odd = std::collections::BTreeMap::from([((1, 2), 3)]);
+        let error = Error::other("plain").with_data(odd);
+        let failure = error.into_failure(CommandId::from_uuid(uuid::Uuid::from_u128(1)));
+        assert_eq!(failure.data, Some(serde_json::json!("key must be a string")));
+    }
 }

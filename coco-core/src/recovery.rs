@@ -178,3 +178,54 @@ fn unknown(registry: &Registry, name: &str) -> String {
         known.join(", ")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entity::Progress;
+
+    fn id(n: u128) -> CommandId {
+        CommandId::from_uuid(uuid::Uuid::from_u128(n))
+    }
+
+    fn reason(parent: Option<CommandId>, status: CommandStatus) -> String {
+        let row = CommandEntity {
+            command_id: id(2),
+            command_type: "copy".into(),
+            parent_command_id: parent,
+            root_command_id: id(1),
+            position: 0,
+            command_parameters: "{}".into(),
+            created_at: crate::Timestamp::from_micros(0),
+            callback_enabled: false,
+            progress: Progress::new(status),
+        };
+        let rows = TreeRows { commands: vec![row], once_results: Vec::new() };
+        match decode(&Registry::collect(&[]), id(1), rows) {
+            Ok(_) => "it was decoded".to_owned(),
+            Err(quarantine) => {
+                assert_eq!((quarantine.root, quarantine.command), (id(1), id(2)));
+                quarantine.reason.message
+            }
+        }
+    }
+
+    #[test]
+    fn a_tree_that_does_not_hang_together_is_quarantined() {
+        assert_eq!(reason(Some(id(3)), CommandStatus::Active), "its parent is not open, but it is");
+    }
+
+    #[test]
+    fn a_status_of_a_newer_program_is_quarantined() {
+        let text = "its status is one that this program does not know";
+        assert_eq!(reason(None, CommandStatus::Unknown), text);
+    }
+
+    #[test]
+    fn an_unknown_name_says_what_to_do() {
+        let reason = reason(None, CommandStatus::Active);
+        assert!(reason.starts_with("it is stored as `copy`, which this program does not know"));
+        assert!(reason.contains(r#"give it `#[command(name = "copy")]`"#), "{reason}");
+        assert!(reason.ends_with("name that crate: `use its_crate as _;`"), "{reason}");
+    }
+}

@@ -98,4 +98,30 @@ mod tests {
         assert_eq!(check(&"[".repeat(100).into()), Ok(()));
         assert_eq!(check(&"\"[\\".repeat(100).into()), Ok(()));
     }
+
+    #[test]
+    fn every_reason_says_what_is_wrong() {
+        for (reason, text) in [
+            (
+                NotStorable::TooLarge { size: 1_048_577 },
+                "the value takes 1048577 bytes of JSON, and 1048576 are allowed",
+            ),
+            (NotStorable::TooDeep, "the value nests deeper than 64 levels"),
+            (NotStorable::Nul, "the value contains a NUL character"),
+            (NotStorable::Encode("odd".to_owned()), "the value cannot be written as JSON: odd"),
+            (
+                NotStorable::Decode("odd".to_owned()),
+                "what is written of the value cannot be read back: odd",
+            ),
+        ] {
+            assert_eq!(reason.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_written_is_refused() {
+        use crate::command::Stored;
+        let odd = std::collections::BTreeMap::from([((1, 2), 3)]);
+        assert_eq!(odd.encode(), Err(NotStorable::Encode("key must be a string".to_owned())));
+    }
 }

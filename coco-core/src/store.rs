@@ -185,3 +185,39 @@ pub enum StoreError {
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_say_who_and_what_to_do() {
+        let text = "text".to_owned();
+        for (error, message) in [
+            (CommitError::Lost.to_string(), "the store belongs to another engine now"),
+            (
+                CommitError::Unavailable(text.clone()).to_string(),
+                "the store cannot be written now: text",
+            ),
+            (
+                CommitError::Unresolved(text.clone()).to_string(),
+                "it is not known whether the store applied the batch: text",
+            ),
+            (
+                StoreError::InUse { holder: "process 7".to_owned() }.to_string(),
+                "the store is in use by process 7; one engine at a time can own it",
+            ),
+            (
+                StoreError::NewerSchema { found: "m0009".to_owned() }.to_string(),
+                "the store has m0009, which this program does not know; use a newer version of it",
+            ),
+            (
+                StoreError::Address { address: "x".to_owned(), reason: text.clone() }.to_string(),
+                "`x` is not an address of a store: text",
+            ),
+            (StoreError::Unavailable(text).to_string(), "the store is unavailable: text"),
+        ] {
+            assert_eq!(error, message);
+        }
+    }
+}
