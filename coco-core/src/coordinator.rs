@@ -21,7 +21,7 @@ use crate::machine::{Address, Loaded};
 use crate::recovery::{self, StartReport};
 use crate::registry::Registry;
 use crate::runtime::engine::{Engine, NewRoot, Request};
-use crate::store::{Lease, Store};
+use crate::store::{Lease, Store, StoreError};
 
 /// Submits that wait while the engine is busy; more wait at the caller.
 const SUBMIT_QUEUE: usize = 1024;
@@ -111,7 +111,7 @@ impl Inner {
         loop {
             let page = match self.store.open_trees(after, RECOVERY_PAGE).await {
                 // What was handed over runs already; stopping it for this would interrupt it.
-                Err(error) if after.is_some() => {
+                Err(error) if after.is_some() && !matches!(error, StoreError::Damaged(_)) => {
                     tracing::warn!(%error, "open trees cannot be read; trying again");
                     tokio::time::sleep(PAUSE).await;
                     continue;

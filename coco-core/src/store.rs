@@ -34,7 +34,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::InUse`] when another engine owns the store now and it is known to live;
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Unavailable`]; [`StoreError::Damaged`].
     fn acquire(&self) -> StoreFuture<'_, Result<Lease, StoreError>>;
 
     /// Gives ownership back. `clean`: the engine stopped on purpose; what still stands as active
@@ -58,7 +58,7 @@ pub trait Store: Send + Sync + 'static {
     /// The trees whose root is not terminal, ordered by root, after `after`, at most `limit`.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Unavailable`], [`StoreError::Damaged`].
     fn open_trees(
         &self,
         after: Option<CommandId>,
@@ -68,13 +68,13 @@ pub trait Store: Send + Sync + 'static {
     /// The tree of this root, if it is stored.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Unavailable`], [`StoreError::Damaged`].
     fn tree(&self, root: CommandId) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>>;
 
     /// The row of this command, if it is stored.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Unavailable`], [`StoreError::Damaged`].
     fn entity(&self, id: CommandId) -> StoreFuture<'_, Result<Option<CommandEntity>, StoreError>>;
 }
 
@@ -155,6 +155,9 @@ pub enum CommitError {
     /// It is not known whether the batch was applied. The caller must stop and recover.
     #[error("it is not known whether the store applied the batch: {0}")]
     Unresolved(String),
+    /// What is stored is damaged, and trying again does not help. The caller must stop.
+    #[error("the store is damaged: {0}; nothing of it was deleted, restore it from a backup")]
+    Damaged(String),
 }
 
 /// Why a store could not be opened, owned or read.
@@ -184,6 +187,9 @@ pub enum StoreError {
     /// It cannot be reached, read or written now.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// What is stored is damaged, and trying again does not help. Restore it from a backup.
+    #[error("the store is damaged: {0}; nothing of it was deleted, restore it from a backup")]
+    Damaged(String),
 }
 
 #[cfg(test)]
@@ -193,6 +199,8 @@ mod tests {
     #[test]
     fn errors_say_who_and_what_to_do() {
         let text = "text".to_owned();
+        let damaged =
+            "the store is damaged: text; nothing of it was deleted, restore it from a backup";
         for (error, message) in [
             (CommitError::Lost.to_string(), "the store belongs to another engine now"),
             (
@@ -203,6 +211,8 @@ mod tests {
                 CommitError::Unresolved(text.clone()).to_string(),
                 "it is not known whether the store applied the batch: text",
             ),
+            (CommitError::Damaged(text.clone()).to_string(), damaged),
+            (StoreError::Damaged(text.clone()).to_string(), damaged),
             (
                 StoreError::InUse { holder: "process 7".to_owned() }.to_string(),
                 "the store is in use by process 7; one engine at a time can own it",

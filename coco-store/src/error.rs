@@ -1,7 +1,10 @@
 //! What went wrong, by what can be done about it.
 
+use std::error::Error;
+
 use coco_core::store::{CommitError, StoreError};
-use sea_orm::sqlx::{self, error::DatabaseError};
+use sea_orm::RuntimeErr;
+use sea_orm::sqlx;
 
 /// Why the writer could not apply a batch.
 #[derive(Debug)]
@@ -15,22 +18,74 @@ pub(crate) enum WriteError {
 impl From<sqlx::Error> for WriteError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::Database(database) if is_about_data(database.as_ref()) => {
+            sqlx::Error::Database(database) if Code::of(&error).is_some_and(Code::is_data) => {
                 Self::Data(database.message().to_owned())
             }
             sqlx::Error::Encode(_) => Self::Data(error.to_string()),
-            _ => Self::Commit(CommitError::Unavailable(error.to_string())),
+            _ => unavailable(error).into(),
         }
     }
 }
 
-/// `SQLITE_TOOBIG`, `SQLITE_CONSTRAINT` and `SQLITE_MISMATCH`; the rest is about the database.
-fn is_about_data(error: &dyn DatabaseError) -> bool {
-    let extended: Option<u32> = error.code().and_then(|code| code.parse().ok());
-    matches!(extended.map(|code| code & 0xff), Some(18..=20))
+impl From<StoreError> for WriteError {
+    fn from(error: StoreError) -> Self {
+        Self::Commit(match error {
+            StoreError::Damaged(reason) => CommitError::Damaged(reason),
+            StoreError::Unavailable(reason) => CommitError::Unavailable(reason),
+            other => CommitError::Unavailable(other.to_string()),
+        })
+    }
 }
 
-/// The errors of sqlx and of sea-orm alike, where no more can be said.
-pub(crate) fn unavailable(error: impl std::error::Error) -> StoreError {
-    StoreError::Unavailable(error.to_string())
+/// The errors of sqlx and of sea-orm alike. Most pass, such as a full disk or the lock of another;
+/// damage does not.
+pub(crate) fn unavailable(error: impl Error + 'static) -> StoreError {
+    let reason = error.to_string();
+    if Code::of(&error).is_some_and(Code::is_damage) {
+        StoreError::Damaged(reason)
+    } else {
+        StoreError::Unavailable(reason)
+    }
+}
+
+/// An extended result code of SQLite.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Code(u32);
+
+impl Code {
+    /// The code that `error` has, or what it comes from.
+    pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            let of_sqlx = match error.downcast_ref() {
+                Some(RuntimeErr::SqlxError(error)) => Some(error.as_ref()),
+                _ => error.downcast_ref::<sqlx::Error>(),
+            };
+            if let Some(error) = of_sqlx {
+                return error.as_database_error()?.code()?.parse().ok().map(Self);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    const fn primary(self) -> u32 {
+        self.0 & 0xff
+    }
+
+    /// `SQLITE_TOOBIG`, `SQLITE_CONSTRAINT`, `SQLITE_MISMATCH`.
+    const fn is_data(self) -> bool {
+        matches!(self.primary(), 18..=20)
+    }
+
+    /// `SQLITE_CORRUPT`, `SQLITE_NOTADB`.
+    pub(crate) const fn is_damage(self) -> bool {
+        matches!(self.primary(), 11 | 26)
+    }
+
+    /// `SQLITE_FULL`, and `SQLITE_IOERR_WRITE`, which is also what a quota says. A commit that
+    /// cannot be written whole is none: its last page makes it one.
+    pub(crate) const fn is_unwritten(self) -> bool {
+        matches!(self.0, 13 | 778)
+    }
 }

@@ -22,6 +22,12 @@
 //! writer, a batch in one transaction of a fixed number of statements, however many steps it has;
 //! only where data is refused, the batch is halved to find it.
 //!
+//! While the disk is full or the file cannot be written, nothing of a batch is stored; the engine
+//! waits and tries it again. A file that is damaged, deleted or replaced stops the engine, and an
+//! engine does not start on one ([`Options::check`] looks for damage everywhere); nothing of it is
+//! deleted or repaired. To restore a backup, stop the engine, move `coco.db`, `coco.db-wal` and
+//! `coco.db-shm` away, and put the backup in their place.
+//!
 //! The file must lie on a disk of this machine: neither the locks nor the WAL work over a network.
 //! A backup is made by `VACUUM INTO` or the backup interface of SQLite, not by copying the file
 //! while an engine runs.
@@ -30,6 +36,8 @@ mod address;
 mod batch;
 mod entity;
 mod error;
+#[cfg(feature = "testing")]
+mod faults;
 mod migration;
 mod options;
 mod ownership;
@@ -39,6 +47,8 @@ mod statistics;
 mod store;
 mod writer;
 
+#[cfg(feature = "testing")]
+pub use faults::Faults;
 pub use options::Durability;
 pub use options::Options;
 pub use statistics::Statistics;

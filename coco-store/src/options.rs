@@ -1,5 +1,7 @@
 //! How a store is opened, and the connections that follow from it.
 
+use std::fs::{File, Metadata};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,9 +10,10 @@ use sea_orm::sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
 use sea_orm::sqlx::{self, ConnectOptions, Connection};
-use sea_orm::{DatabaseConnection, SqlxSqliteConnector};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, SqlxSqliteConnector, Statement};
 
 use crate::error::unavailable;
+use crate::ownership::beside;
 
 /// How long a statement waits for another process that writes to the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,6 +35,9 @@ pub enum Durability {
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     durability: Durability,
+    check: bool,
+    #[cfg(feature = "testing")]
+    faults: crate::Faults,
 }
 
 impl Options {
@@ -41,23 +47,87 @@ impl Options {
         self.durability = durability;
         self
     }
+
+    /// Reads the whole file when it is opened, and refuses one that is damaged anywhere. Else
+    /// damage shows when what is damaged is read.
+    #[must_use]
+    pub const fn check(mut self) -> Self {
+        self.check = true;
+        self
+    }
+
+    /// A disk with faults.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn faults(mut self, faults: crate::Faults) -> Self {
+        self.faults = faults;
+        self
+    }
 }
 
 /// The file of a store, and how it is opened.
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
     pub(crate) path: PathBuf,
+    identity: Identity,
     options: Options,
 }
 
 impl Database {
     /// Makes the file if there is none, so that it has a canonical path.
     pub(crate) fn create(path: &Path, options: Options) -> Result<Self, StoreError> {
-        let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
-        let path = opened.and_then(|_| path.canonicalize()).map_err(|error| {
+        let failed = |error: io::Error| {
             StoreError::Unavailable(format!("failed to open `{}`: {error}", path.display()))
-        })?;
-        Ok(Self { path, options })
+        };
+        // One that exists is not opened here. To close it would free the locks that SQLite has on
+        // it in this process, and another process would delete the log under an engine.
+        match File::create_new(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed(error));
+            }
+            _ => {}
+        }
+        let path = path.canonicalize().map_err(failed)?;
+        let file = path.metadata().map_err(failed)?;
+        if !file.is_file() {
+            return Err(failed(io::Error::other("it is no file")));
+        }
+        // SQLite deletes the log of an empty file, and with it what is stored in the log only.
+        let log = beside(&path, "-wal");
+        if file.len() == 0 && log.metadata().is_ok_and(|log| log.len() > 0) {
+            let (path, log) = (path.display(), log.display());
+            let reason = format!("`{path}` is empty, and its log `{log}` is not");
+            return Err(StoreError::Damaged(reason));
+        }
+        Ok(Self { identity: identity(&file), path, options })
+    }
+
+    /// Makes sure that the file was not deleted or replaced: what is written to one that is gone
+    /// is lost with the process.
+    pub(crate) fn check_in_place(&self) -> Result<(), StoreError> {
+        match self.path.metadata() {
+            Ok(file) if identity(&file) == self.identity => Ok(()),
+            _ => {
+                let path = self.path.display();
+                let reason = format!("`{path}` was deleted or replaced while it was open");
+                Err(StoreError::Damaged(reason))
+            }
+        }
+    }
+
+    /// Reads the whole file, where that is asked for.
+    pub(crate) async fn check(&self, readers: &DatabaseConnection) -> Result<(), StoreError> {
+        if !self.options.check {
+            return Ok(());
+        }
+        let check = readers
+            .query_one_raw(Statement::from_string(DbBackend::Sqlite, "PRAGMA quick_check(1)"));
+        let found = check.await.map_err(unavailable)?;
+        let found = found.map(|row| row.try_get_by_index::<String>(0)).transpose();
+        match found.map_err(unavailable)?.as_deref() {
+            Some("ok") => Ok(()),
+            found => Err(StoreError::Damaged(found.unwrap_or("no answer").to_owned())),
+        }
     }
 
     fn connections(&self) -> SqliteConnectOptions {
@@ -85,21 +155,21 @@ impl Database {
     /// The connection that writes, with its pragmas checked: a file system that cannot have them
     /// would lose data without a word.
     pub(crate) async fn writer(&self) -> Result<SqliteConnection, StoreError> {
+        self.check_in_place()?;
         let mut connection =
             SqliteConnection::connect_with(&self.writing()).await.map_err(unavailable)?;
         let (_, synchronous) = self.synchronous();
-        for (pragma, expected) in [
-            ("PRAGMA journal_mode", "wal"),
-            ("PRAGMA synchronous", synchronous),
-            ("PRAGMA foreign_keys", "1"),
-        ] {
-            let found = pragma_value(&mut connection, pragma).await.map_err(unavailable)?;
-            if found != expected {
-                let reason = format!("{pragma} is `{found}` and not `{expected}`");
-                return Err(StoreError::Unavailable(reason));
-            }
-        }
+        check_pragmas(&mut connection, synchronous).await?;
         Ok(connection)
+    }
+
+    /// Lets the faults of a test strike before a transaction.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn strike(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<(), sqlx::Error> {
+        self.options.faults.strike(connection).await
     }
 
     fn writing(&self) -> SqliteConnectOptions {
@@ -113,6 +183,39 @@ impl Database {
             Durability::Relaxed => (SqliteSynchronous::Normal, "1"),
         }
     }
+}
+
+/// Which file it is, whatever its name.
+type Identity = (u64, u64);
+
+#[cfg(unix)]
+fn identity(file: &Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt;
+    (file.dev(), file.ino())
+}
+
+/// A file that is open cannot be deleted there.
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> Identity {
+    (0, 0)
+}
+
+async fn check_pragmas(
+    connection: &mut SqliteConnection,
+    synchronous: &str,
+) -> Result<(), StoreError> {
+    for (pragma, expected) in [
+        ("PRAGMA journal_mode", "wal"),
+        ("PRAGMA synchronous", synchronous),
+        ("PRAGMA foreign_keys", "1"),
+    ] {
+        let found = pragma_value(connection, pragma).await.map_err(unavailable)?;
+        if found != expected {
+            let reason = format!("{pragma} is `{found}` and not `{expected}`");
+            return Err(StoreError::Unavailable(reason));
+        }
+    }
+    Ok(())
 }
 
 async fn pragma_value(
@@ -152,8 +255,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_database_that_has_no_log_is_refused() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let error = check_pragmas(&mut connection, "2").await.unwrap_err();
+        let text = "the store is unavailable: PRAGMA journal_mode is `memory` and not `wal`";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[tokio::test]
     async fn readers_cannot_write() {
-        use sea_orm::ConnectionTrait;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("coco.db");
         let database = Database::create(&path, Options::default()).unwrap();

@@ -17,7 +17,7 @@ pub(crate) struct Ownership {
 impl Ownership {
     /// Takes the lock of `database`, or says who holds it.
     pub(crate) fn take(database: &Path) -> Result<Self, StoreError> {
-        let path = lock_path(database);
+        let path = beside(database, ".lock");
         let failed = |error: io::Error| {
             StoreError::Unavailable(format!("failed to lock `{}`: {error}", path.display()))
         };
@@ -36,10 +36,10 @@ impl Ownership {
     }
 }
 
-/// Where the lock of `database` lies: its canonical path with `.lock` behind it.
-pub(crate) fn lock_path(database: &Path) -> PathBuf {
+/// A file beside `database`, by what stands behind its canonical path.
+pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
-    path.push(".lock");
+    path.push(suffix);
     path.into()
 }
 

@@ -30,7 +30,8 @@ impl SeaOrmStore {
     /// # Errors
     /// [`StoreError::Address`] for anything else; [`StoreError::NewerSchema`] when a newer version
     /// wrote it; [`StoreError::InUse`] when an engine of an older version owns it, and has to stop
-    /// before the tables can be migrated.
+    /// before the tables can be migrated; [`StoreError::Damaged`] when it is no database, or what
+    /// was read of it is damaged: nothing is changed then; [`StoreError::Unavailable`].
     pub async fn connect(address: &str) -> Result<Self, StoreError> {
         Self::connect_with(address, Options::default()).await
     }
@@ -42,6 +43,7 @@ impl SeaOrmStore {
     pub async fn connect_with(address: &str, options: Options) -> Result<Self, StoreError> {
         let database = Database::create(&address::parse(address)?, options)?;
         let readers = database.readers();
+        database.check(&readers).await?;
         schema::prepare(&database, &readers).await?;
         Ok(Self { database, readers, counters: Arc::default() })
     }

@@ -113,14 +113,14 @@ impl Writer {
         &mut self,
         work: impl AsyncFnOnce(&mut Transaction<'_>) -> Result<T, WriteError>,
     ) -> Result<T, WriteError> {
+        self.database.check_in_place()?;
         // Taken out, so that it is closed, and with it the transaction, if it cannot be trusted.
-        let mut connection =
-            match self.connection.take() {
-                Some(connection) => connection,
-                None => self.database.writer().await.map_err(|error| {
-                    WriteError::Commit(CommitError::Unavailable(error.to_string()))
-                })?,
-            };
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.database.writer().await?,
+        };
+        #[cfg(feature = "testing")]
+        self.database.strike(&mut connection).await?;
         let mut transaction = Transaction::new(&mut connection, &self.counters);
         let mut result = match transaction.begin(self.epoch).await {
             Ok(()) => work(&mut transaction).await,

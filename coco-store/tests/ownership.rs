@@ -4,9 +4,9 @@ mod support;
 
 use coco_core::store::{Store, StoreError};
 use coco_store::SeaOrmStore;
-use sea_orm::{ConnectionTrait, Database};
+use sea_orm::sqlx::Connection;
 
-use self::support::{Place, apply, id, insert};
+use self::support::{Place, apply, id, insert, run};
 
 async fn holder(store: &SeaOrmStore) -> String {
     match store.acquire().await {
@@ -61,10 +61,10 @@ async fn readers_see_what_an_engine_commits() {
 }
 
 /// Does to the file what another version of this program would have done.
-async fn change(place: &Place, sql: &str) {
-    let database = Database::connect(format!("{}?mode=rwc", place.address())).await.unwrap();
-    database.execute_unprepared(sql).await.unwrap();
-    database.close().await.unwrap();
+async fn change(place: &Place, sql: &'static str) {
+    let mut other = place.stranger().await;
+    run(&mut other, sql).await;
+    other.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -120,4 +120,53 @@ async fn what_cannot_be_a_store_is_refused() {
     std::fs::write(place.file("coco.db"), "this is no database, ".repeat(100)).unwrap();
     let error = SeaOrmStore::connect(&place.address()).await.unwrap_err().to_string();
     assert!(error.contains("not a database"), "{error}");
+}
+
+#[tokio::test]
+async fn a_holder_that_has_not_said_who_it_is_is_another_process() {
+    let place = Place::new();
+    let store = place.open().await;
+    let lock = std::fs::File::create(place.file("coco.db.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(holder(&store).await, "another process");
+    drop(lock);
+    store.acquire().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lock_that_cannot_be_made_is_named() {
+    let place = Place::new();
+    let lock = place.file("coco.db.lock");
+    std::fs::create_dir(&lock).unwrap();
+    match SeaOrmStore::connect(&place.address()).await {
+        Err(StoreError::Unavailable(reason)) => {
+            assert!(
+                reason.starts_with(&format!("failed to lock `{}`: ", lock.display())),
+                "{reason}"
+            );
+        }
+        other => panic!("expected that the lock cannot be taken, got {other:?}"),
+    }
+    std::fs::remove_dir(&lock).unwrap();
+    place.open().await;
+}
+
+/// The lock by which other processes know that a connection has the file open belongs to the
+/// process, and is lost when any handle of the file is closed in it. Then an older SQLite deletes
+/// the log under the engine when it leaves.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_second_store_keeps_the_locks_of_the_first() {
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::new();
+    let file = place.file("coco.db");
+    let engine = place.open().await;
+    let lease = engine.acquire().await.unwrap();
+    apply(&engine, &lease, vec![insert(1)]).await;
+    let in_use = format!(":{} 1073741826 ", file.metadata().unwrap().ino());
+    let is_known = || std::fs::read_to_string("/proc/locks").unwrap().contains(&in_use);
+    assert!(is_known());
+    let second = place.open().await;
+    assert!(second.entity(id(1)).await.unwrap().is_some());
+    assert!(is_known(), "other processes do not know of the engine any more");
 }

@@ -10,9 +10,8 @@ use coco_core::lock::{Lock, LockMode, LockRequest};
 use coco_core::store::{CommitError, Lease, Outcome, Step, Store, Write};
 use coco_core::{CommandStatus, Timestamp};
 use coco_store::{Durability, Options, SeaOrmStore, Statistics};
-use sea_orm::{ConnectionTrait, Database};
 
-use self::support::{Place, apply, id, insert, progress, step};
+use self::support::{Place, apply, id, insert, progress, run, step};
 
 fn locked(n: u128) -> Step {
     let key = n.to_string();
@@ -118,10 +117,10 @@ async fn a_dropped_commit_leaves_no_transaction_open() {
 
     // The next commit stands behind it in the writer's queue, so the first is over after it.
     apply(&store, &lease, vec![insert(1000)]).await;
-    let other = Database::connect(format!("{}?mode=rw", place.address())).await.unwrap();
-    other.execute_unprepared("PRAGMA busy_timeout = 0").await.unwrap();
-    other.execute_unprepared("BEGIN IMMEDIATE").await.expect("nobody else writes");
-    other.execute_unprepared("ROLLBACK").await.unwrap();
+    let mut other = place.stranger().await;
+    run(&mut other, "PRAGMA busy_timeout = 0").await;
+    run(&mut other, "BEGIN IMMEDIATE").await;
+    run(&mut other, "ROLLBACK").await;
     assert!(store.entity(id(100)).await.unwrap().is_some(), "what was ordered is done");
 }
 
@@ -130,11 +129,11 @@ async fn a_table_that_is_missing_is_no_fault_of_the_data_and_heals() {
     let place = Place::new();
     let store = place.open().await;
     let lease = store.acquire().await.unwrap();
-    let other = Database::connect(place.address()).await.unwrap();
-    other.execute_unprepared("ALTER TABLE command_entities RENAME TO gone").await.unwrap();
+    let mut other = place.stranger().await;
+    run(&mut other, "ALTER TABLE command_entities RENAME TO gone").await;
     let failed = store.commit(&lease, vec![insert(1), insert(2)].into()).await;
     assert!(matches!(failed, Err(CommitError::Unavailable(_))), "{failed:?}");
-    other.execute_unprepared("ALTER TABLE gone RENAME TO command_entities").await.unwrap();
+    run(&mut other, "ALTER TABLE gone RENAME TO command_entities").await;
     apply(&store, &lease, vec![insert(1), insert(2)]).await;
 }
 
@@ -143,8 +142,8 @@ async fn an_engine_that_the_file_does_not_know_is_lost() {
     let place = Place::new();
     let store = place.open().await;
     let lease = store.acquire().await.unwrap();
-    let other = Database::connect(place.address()).await.unwrap();
-    other.execute_unprepared("DELETE FROM engines").await.unwrap();
+    let mut other = place.stranger().await;
+    run(&mut other, "DELETE FROM engines").await;
     let failed = store.commit(&lease, vec![insert(1)].into()).await;
     assert!(matches!(failed, Err(CommitError::Lost)), "{failed:?}");
     assert_eq!(store.statistics().commits, 0);
@@ -159,4 +158,34 @@ async fn relaxed_durability_commits_as_well() {
     let lease = store.acquire().await.unwrap();
     apply(&store, &lease, vec![insert(1)]).await;
     assert!(store.entity(id(1)).await.unwrap().is_some());
+}
+
+/// A writer lives in the runtime in which the store was acquired.
+#[test]
+fn a_writer_that_has_ended_is_not_waited_for() {
+    let place = Place::new();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let (store, lease) = first.block_on(async {
+        let store = place.open().await;
+        let lease = store.acquire().await.unwrap();
+        (store, lease)
+    });
+    second.block_on(async move {
+        // It is on its way to the writer when that ends.
+        let mut commit = store.commit(&lease, [insert(1)].into());
+        let sent = poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx))).await;
+        assert!(sent.is_pending(), "{sent:?}");
+        first.shutdown_background();
+        match commit.await {
+            Err(CommitError::Unresolved(reason)) => assert_eq!(reason, "the writer has ended"),
+            other => panic!("expected a commit that is not resolved, got {other:?}"),
+        }
+        match store.commit(&lease, [insert(1)].into()).await {
+            Err(CommitError::Unavailable(reason)) => assert_eq!(reason, "the writer has ended"),
+            other => panic!("expected that the store cannot be written, got {other:?}"),
+        }
+        let error = store.release(lease, true).await.unwrap_err();
+        assert_eq!(error.to_string(), "the store is unavailable: the writer has ended");
+    });
 }

@@ -10,7 +10,7 @@ use sea_orm::sqlx::{self, Row};
 use uuid::Uuid;
 
 use crate::batch::{Plan, asked_keys, sqlite};
-use crate::error::WriteError;
+use crate::error::{Code, WriteError};
 use crate::statistics::Counters;
 
 pub(crate) struct Transaction<'c> {
@@ -45,12 +45,14 @@ impl<'c> Transaction<'c> {
             self.counters.count_commit();
             return Ok(());
         };
-        // A transaction that can still be rolled back was not committed, not in part either. Where
-        // the disk is full SQLite has rolled back by itself, before the commit was in the log.
-        let is_full = error.as_database_error().and_then(|error| error.code()) == Some("13".into());
+        // A transaction that can still be rolled back was not committed, not in part either. Else
+        // SQLite has rolled back by itself, and mostly before the commit was in the log.
+        let code = Code::of(&error);
         let connection_is_sound = self.rollback().await;
         let reason = format!("COMMIT failed: {error}");
-        let error = if connection_is_sound || is_full {
+        let error = if code.is_some_and(Code::is_damage) {
+            CommitError::Damaged(reason)
+        } else if connection_is_sound || code.is_some_and(Code::is_unwritten) {
             CommitError::Unavailable(reason)
         } else {
             CommitError::Unresolved(reason)

@@ -3,7 +3,9 @@
 use coco_core::entity::{CommandEntity, Progress};
 use coco_core::store::{Lease, Outcome, Step, Store, Write};
 use coco_core::{CommandId, CommandStatus, Timestamp};
-use coco_store::SeaOrmStore;
+use coco_store::{Options, SeaOrmStore};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sea_orm::sqlx::{self, Connection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -24,8 +26,23 @@ impl Place {
     }
 
     pub(crate) async fn open(&self) -> SeaOrmStore {
-        SeaOrmStore::connect(&self.address()).await.expect("failed to connect")
+        self.open_with(Options::default()).await
     }
+
+    pub(crate) async fn open_with(&self, options: Options) -> SeaOrmStore {
+        SeaOrmStore::connect_with(&self.address(), options).await.expect("failed to connect")
+    }
+
+    /// Another program that uses the same file.
+    pub(crate) async fn stranger(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.file("coco.db"));
+        let options = options.create_if_missing(true);
+        SqliteConnection::connect_with(&options).await.expect("failed to connect")
+    }
+}
+
+pub(crate) async fn run(connection: &mut SqliteConnection, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(connection).await.expect(sql);
 }
 
 pub(crate) fn id(n: u128) -> CommandId {
