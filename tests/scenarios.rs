@@ -8,6 +8,7 @@ mod scenarios {
     mod crash_orders;
     mod crash_sweep;
     mod crowd;
+    mod disk;
     mod divergence;
     mod failures;
     mod foreign_waits;

@@ -11,7 +11,7 @@ use coco_core::{CommandStatus, EngineError, FailureKind};
 use serde::{Deserialize, Serialize};
 
 use super::by_hand::copy;
-use super::home::{Home, engine_error_of, on_every_store, stuck_of};
+use super::home::{Home, engine_error_of, failure_of, on_every_store, stuck_of};
 use super::leaves::Mark;
 use super::world::World;
 
@@ -23,6 +23,7 @@ on_every_store!(
     stuck_from_nowhere,
     an_unknown_child,
     it_comes_back,
+    a_stored_failure_that_is_none,
 );
 
 /// A command that an earlier version of the program stored, under locks of its own.
@@ -241,4 +242,27 @@ async fn it_comes_back(home: Home) {
     let free = coordinator.submit(Dated { key: Key(key), day: Day(2) }).await.unwrap();
     assert_eq!(free.output().await.unwrap(), 2);
     coordinator.shutdown().await.unwrap();
+}
+
+/// What has ended is not quarantined: it has an outcome, and that says what is wrong with it.
+async fn a_stored_failure_that_is_none(home: Home) {
+    for (stored, why) in [(Some("no json"), "expected ident"), (None, "EOF while parsing")] {
+        let home = home.another();
+        let spoil = |row: &mut CommandEntity| {
+            row.progress.status = CommandStatus::EndedWithFailure;
+            row.progress.failure = stored.map(Into::into);
+            true
+        };
+        let (root, row) = spoilt(&home, Dated { key: Key(7), day: Day(1) }, spoil).await;
+        let world = World::new();
+        let coordinator = home.start(&world).await;
+        assert!(coordinator.report().quarantined.is_empty());
+        let handle = coordinator.handle::<Dated>(root).await.unwrap();
+        let failure = failure_of(handle.output().await);
+        assert_eq!(failure.kind, FailureKind::Unknown);
+        let text = "the stored failure cannot be read: ";
+        assert!(failure.message.starts_with(text) && failure.message.contains(why), "{failure}");
+        assert_eq!(home.entity(root).await, row);
+        coordinator.shutdown().await.unwrap();
+    }
 }

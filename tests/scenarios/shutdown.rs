@@ -6,7 +6,7 @@ use coco_core::prelude::*;
 use coco_core::{CommandStatus, EngineError};
 use serde::{Deserialize, Serialize};
 
-use super::home::{Home, engine_error_of, on_every_store, start, until};
+use super::home::{Home, engine_error_of, in_time, on_every_store, start, until};
 use super::leaves::{Mark, Nothing};
 use super::world::World;
 
@@ -173,4 +173,25 @@ async fn a_submit_that_nobody_waits_for(home: Home) {
     let coordinator = home.start(&world).await;
     assert!(coordinator.report().resumed.is_empty(), "it has ended");
     coordinator.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_takes_nothing_is_waited_for_a_few_seconds() {
+    in_time(async {
+        let world = World::new();
+        let home = Home::memory();
+        let store = home.faulty().await;
+        let coordinator = start(store.clone(), &world).await;
+        store.hold();
+        let submit = tokio::spawn({
+            let coordinator = coordinator.clone();
+            async move { coordinator.submit(Mark::new("alone")).await.map(drop) }
+        });
+        store.held().await;
+        let began = tokio::time::Instant::now();
+        coordinator.shutdown_within(Duration::from_secs(1)).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_secs(1 + 5));
+        assert_eq!(engine_error_of(submit.await.unwrap()), EngineError::Shutdown);
+    })
+    .await;
 }
