@@ -4,11 +4,13 @@
 #![deny(missing_docs, unreachable_pub, unused_qualifications, clippy::pedantic)]
 
 use std::fmt;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use coco_core::callback::CallbackKind;
 use coco_core::lock::{Lock, LockMode, LockScope};
 use coco_core::prelude::*;
-use coco_core::{Declaration, DynCommand};
+use coco_core::{Declaration, DynCommand, Retry, Spec};
 use serde::{Deserialize, Serialize};
 
 /// A crate of somebody else who hands ours on.
@@ -62,6 +64,8 @@ struct Plain {
     lock = Command,
     callback = SerialChildren,
     needs(Storage, Vec<Network>),
+    timeout = "1h30m",
+    concurrency = 4,
     crate = facade::commands,
 )]
 struct MoveDisk {
@@ -75,8 +79,8 @@ struct MoveDisk {
 }
 
 #[derive(Command, Serialize, Deserialize)]
-#[command(idempotent)]
-#[command(lock = Execution)]
+#[command(idempotent, retry(backoff = "1.5s", attempts = 5, max_backoff = "250d"))]
+#[command(lock = Execution, timeout = "500ms")]
 struct HTTPFetch2(#[lock(group = "url", exclusive)] String, u8);
 
 #[derive(Command, Serialize, Deserialize)]
@@ -87,6 +91,7 @@ struct Unit;
 struct Flow(u8);
 
 #[derive(Command, Serialize, Deserialize)]
+#[command(retry(attempts = 2), crate = facade::commands)]
 struct r#Async {
     r#type: u8,
 }
@@ -130,6 +135,32 @@ fn every_key_arrives() {
 }
 
 #[test]
+fn retries_and_limits_arrive() {
+    let limits = |spec: Spec| (spec.retry, spec.timeout, spec.concurrency);
+    assert_eq!(limits(Plain::DESCRIPTOR.spec), (None, None, None));
+    assert_eq!(
+        limits(MoveDisk::DESCRIPTOR.spec),
+        (None, Some(Duration::from_mins(90)), NonZeroU32::new(4))
+    );
+    let patient =
+        Retry::new(5).backoff(Duration::from_millis(1500)).max_backoff(Duration::from_hours(6000));
+    assert_eq!(
+        limits(HTTPFetch2::DESCRIPTOR.spec),
+        (Some(patient), Some(Duration::from_millis(500)), None)
+    );
+    assert_eq!(limits(r#Async::DESCRIPTOR.spec), (Some(Retry::new(2)), None, None));
+}
+
+#[test]
+fn the_defaults_that_the_derive_checks_by_are_those_of_the_policy() {
+    #[derive(Command, Serialize, Deserialize)]
+    #[command(retry(attempts = 3, backoff = "1s", max_backoff = "5m"))]
+    struct Defaults;
+    does_nothing!(Defaults);
+    assert_eq!(Defaults::DESCRIPTOR.spec.retry, Some(Retry::new(3)));
+}
+
+#[test]
 fn a_raw_identifier_is_stored_without_its_mark() {
     assert_eq!(spec::<r#Async>().0, "async");
     assert_eq!(r#Async::DESCRIPTOR.rust_path, "derive::Async");
@@ -167,7 +198,7 @@ fn names_are_listed_and_sound() {
     coco_core::assert_registry();
     assert_eq!(
         coco_core::stored_names(),
-        ["async", "flow", "http_fetch2", "local", "move_disk_1", "plain", "unit"]
+        ["async", "defaults", "flow", "http_fetch2", "local", "move_disk_1", "plain", "unit"]
     );
 }
 
@@ -197,7 +228,7 @@ fn a_dyn_command_stands_inside_other_values() {
     let unknown = r#"{"steps":[{"command":"plane","parameters":null}]}"#;
     let error = serde_json::from_str::<Plan>(unknown).err().unwrap().to_string();
     assert!(
-        error.starts_with("unknown variant `plane`, expected one of `async`, `flow`"),
+        error.starts_with("unknown variant `plane`, expected one of `async`, `defaults`"),
         "{error}"
     );
 }

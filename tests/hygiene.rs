@@ -41,7 +41,7 @@ pub struct Storage;
 
 /// A command.
 #[derive(::coco_core::Command, ::serde::Serialize, ::serde::Deserialize)]
-#[command(lock = Execution, callback = SerialChildren, needs(Storage))]
+#[command(lock = Execution, callback = SerialChildren, needs(Storage), timeout = "1h", concurrency = 2)]
 pub struct MoveDisk {
     #[lock(exclusive)]
     disk: Disk,
@@ -54,6 +54,19 @@ impl ::coco_core::Execute for MoveDisk {
 
     async fn execute(&mut self, _: &::coco_core::Context<Self>) -> ::coco_core::Result<u8> {
         ::std::result::Result::Ok(self.disk.0)
+    }
+}
+
+/// A leaf.
+#[derive(::coco_core::Command, ::serde::Serialize, ::serde::Deserialize)]
+#[command(retry(attempts = 2, backoff = "1s", max_backoff = "2s"))]
+pub struct WipeDisk;
+
+impl ::coco_core::Execute for WipeDisk {
+    type Output = ();
+
+    async fn execute(&mut self, _: &::coco_core::Context<Self>) -> ::coco_core::Result<()> {
+        ::std::result::Result::Ok(())
     }
 }
 

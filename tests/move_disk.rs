@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-static EXAMPLE: LazyLock<PathBuf> = LazyLock::new(binary::move_disk);
+static EXAMPLE: LazyLock<PathBuf> = LazyLock::new(|| binary::example("move_disk"));
 
 /// A folder with a directory to move to.
 struct Folder(TempDir);
@@ -153,4 +153,42 @@ fn a_second_process_is_told_who_works_on_the_database_and_goes_on_when_that_one_
     let (code, out, err) = folder.run(&["disk.img"]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert!(out.starts_with("going on with ") && !out.contains("recorded extent"), "{out}");
+}
+
+#[test]
+fn a_move_that_fails_is_undone() {
+    let folder = Folder::new();
+    let bytes = folder.image("disk.img", 21 << 20);
+    let output = folder.command(&["disk.img"]).args(["--fail-extent", "4"]).output().unwrap();
+    let (code, out, err) = said(&output);
+    assert_eq!(code, 1, "{out}");
+    assert!(err.contains("failed and is undone: extent 4 fails, as was asked for"), "{err}");
+    let undone: Vec<_> = out.lines().filter(|line| line.starts_with("undone")).collect();
+    let (last, copies) = undone.split_last().unwrap();
+    assert_eq!((copies.len(), *last), (6, "undone: the room is given back"), "{out}");
+    assert!(fs::read(folder.path("disk.img")).unwrap() == bytes, "the image has changed");
+    assert_eq!(fs::read_dir(folder.path("to")).unwrap().count(), 0, "a copy was left behind");
+
+    let (code, out, err) = folder.run(&["disk.img"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+}
+
+#[test]
+fn ctrl_c_cancels_all_moves_and_waits_until_they_are_undone() {
+    let folder = Folder::new();
+    folder.image("a", 21 << 20);
+    folder.image("b", 64 << 20);
+    let mut process = folder.command(&["a", "b"]);
+    let process = process.args(["--rate", "1"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = process.spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with("copied"))).unwrap().unwrap();
+    Command::new("sh").arg("-c").arg(format!("kill -INT {}", process.id())).output().unwrap();
+    let rest: Vec<_> = lines.map(Result::unwrap).collect();
+    let (code, _, err) = said(&process.wait_with_output().unwrap());
+    assert_eq!(code, 1, "{rest:#?}");
+    assert_eq!(rest.iter().filter(|line| line.starts_with("cancelled ")).count(), 2, "{rest:#?}");
+    assert_eq!(err.matches("failed and is undone: it was cancelled").count(), 2, "{err}");
+    assert_eq!(fs::read_dir(folder.path("to")).unwrap().count(), 0, "a copy was left behind");
+    assert_eq!(fs::metadata(folder.path("a")).unwrap().len(), 21 << 20);
 }

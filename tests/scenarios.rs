@@ -1,15 +1,23 @@
 //! What a user sees of an engine that runs: each scenario on every store.
 
 mod scenarios {
+    mod admission;
     mod by_hand;
+    mod cancel;
+    mod cancel_races;
+    mod cancel_sweep;
+    mod concurrency;
     mod contexts;
     mod counts;
     mod crash;
+    mod crash_limits;
     mod crash_orders;
     mod crash_sweep;
     mod crowd;
+    mod delayed;
     mod disk;
     mod divergence;
+    mod end_hooks;
     mod failures;
     mod foreign_waits;
     mod home;
@@ -17,13 +25,25 @@ mod scenarios {
     mod locks;
     mod newer_code;
     mod not_storable;
+    mod operators;
     mod panics;
+    mod panics_in_hooks;
     mod picture;
     mod quarantine;
     mod recovery;
     mod rejected;
+    mod retries;
+    mod retry_pauses;
+    mod sagas;
     mod shutdown;
+    mod sleeps;
+    mod spoiler;
     mod startup;
+    mod submit_keys;
+    mod timeouts;
+    mod undo;
+    mod undo_sweep;
+    mod unreadable;
     mod waiting;
     mod world;
 }

@@ -138,6 +138,25 @@ fn every_test_runs() {
 }
 
 #[test]
+fn every_example_is_short_says_how_to_run_it_and_runs() {
+    let tests = fs::read_to_string(root().join("tests/examples.rs")).unwrap();
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        if path.extension().is_none_or(|extension| extension != "rs") || name == "lib" {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.lines().count() < 90, "{name} is long");
+        assert!(text.starts_with(&format!("//! `cargo run --example {name}`")), "{name}");
+        assert!(
+            tests.contains(&format!("run(\"{name}\"")),
+            "tests/examples.rs does not run {name}"
+        );
+    }
+}
+
+#[test]
 fn the_architecture_page_is_short() {
     let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     assert!(page.lines().count() < 200);

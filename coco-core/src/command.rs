@@ -1,7 +1,9 @@
 //! What a command is to the engine. The derive implements it; nobody else does.
 
 use std::any::TypeId;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,6 +12,7 @@ use crate::callback::{Callback, CallbackKind};
 use crate::erased::Erased;
 use crate::execute::Execute;
 use crate::lock::{Lock, LockScope};
+use crate::retry::Retry;
 use crate::storable::{NotStorable, storable};
 
 /// A command: a struct with `#[derive(Command)]`.
@@ -138,6 +141,12 @@ pub struct Spec {
     pub idempotent: bool,
     /// How long it keeps its locks.
     pub scope: LockScope,
+    /// How it is retried when `execute` fails.
+    pub retry: Option<Retry>,
+    /// How long it may take, from its first start, over restarts.
+    pub timeout: Option<Duration>,
+    /// How many of its type run at a time, per engine.
+    pub concurrency: Option<NonZeroU32>,
 }
 
 /// A resource that a command reaches.

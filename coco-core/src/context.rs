@@ -4,18 +4,24 @@
 //! reaches resources, a flow awaits children. [`LeafContext`] is given to other code that may touch
 //! the outside: `validate`, end hooks, and the closure of a [`Context::once`].
 
+mod cancel;
+mod child;
 mod flow;
+pub(crate) mod leaf;
 pub(crate) mod requests;
 mod wake;
 
-use std::any::{Any, TypeId};
+use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub(crate) use self::cancel::CancelFlag;
+pub use self::child::ChildOutcome;
 pub use self::flow::Outcome;
+use self::leaf::LeafAsks;
 use self::requests::Requests;
 pub(crate) use self::wake::inside_engine_wake;
 use crate::callback::RunsOnce;
@@ -44,6 +50,10 @@ pub(crate) struct Inner {
     pub(crate) parent: Option<Parent>,
     pub(crate) resources: Arc<Resources>,
     pub(crate) requests: Requests,
+    pub(crate) hook_attempt: u32,
+    cancel: Arc<CancelFlag>,
+    /// Where a leaf asks; none for what is no leaf.
+    asks: Option<LeafAsks>,
     pub(crate) is_default_hook: AtomicBool,
     has_begun: AtomicBool,
 }
@@ -57,15 +67,26 @@ pub(crate) struct Parent {
 
 impl Scope {
     pub(crate) fn new(
-        id: CommandId,
-        attempt: u32,
-        parent: Option<Parent>,
+        run: RunOf,
         resources: Arc<Resources>,
         requests: Requests,
+        asks: Option<LeafAsks>,
+        cancel: Arc<CancelFlag>,
     ) -> Self {
+        let RunOf { id, attempt, hook_attempt, parent } = run;
         let (is_default_hook, has_begun) = (AtomicBool::new(false), AtomicBool::new(false));
-        let inner = Inner { id, attempt, parent, resources, requests, is_default_hook, has_begun };
-        Self(Arc::new(inner))
+        Self(Arc::new(Inner {
+            id,
+            attempt,
+            parent,
+            resources,
+            requests,
+            hook_attempt,
+            cancel,
+            asks,
+            is_default_hook,
+            has_begun,
+        }))
     }
 
     /// True once more than `validate` was called.
@@ -85,6 +106,14 @@ impl Scope {
         &self.0.requests
     }
 
+    pub(crate) async fn cancelled(&self) {
+        self.0.cancel.is_set_now().await;
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.cancel.is_set()
+    }
+
     fn parent<P: Command>(&self) -> Option<P> {
         let parent =
             self.0.parent.as_ref().filter(|parent| parent.name == P::DESCRIPTOR.spec.name)?;
@@ -92,11 +121,20 @@ impl Scope {
     }
 
     fn get<T: Any>(&self) -> &T {
-        self.0
-            .resources
-            .get()
-            .expect("the coordinator starts only when all that is needed is provided")
+        // A coordinator starts only when all that is needed is provided; the kit for tests does not
+        // ask for what commands need that the test does not run.
+        let resource = self.0.resources.get();
+        resource.unwrap_or_else(|| panic!("nobody provides a `{}`", type_name::<T>()))
     }
+}
+
+/// Whose run a context belongs to.
+#[derive(Clone)]
+pub(crate) struct RunOf {
+    pub(crate) id: CommandId,
+    pub(crate) attempt: u32,
+    pub(crate) hook_attempt: u32,
+    pub(crate) parent: Option<Parent>,
 }
 
 impl<C> Context<C> {
@@ -133,6 +171,25 @@ impl<C: Command> Context<C> {
     {
         self.scope.0.attempt
     }
+
+    /// Waits until the command is cancelled or its time is out. From then on it has a few seconds
+    /// to end by itself ([`Builder::cancel_grace`](crate::Builder::cancel_grace)); then its future
+    /// is dropped. It fails in any case, and [`Execute::compensate`](crate::Execute::compensate)
+    /// gets what it still returned. Cancel-safe.
+    pub async fn cancelled(&self)
+    where
+        C::Callback: RunsOnce,
+    {
+        self.scope.cancelled().await;
+    }
+
+    /// Whether the command is cancelled or its time is out: see [`Context::cancelled`].
+    pub fn is_cancelled(&self) -> bool
+    where
+        C::Callback: RunsOnce,
+    {
+        self.scope.is_cancelled()
+    }
 }
 
 impl<C> LeafContext<C> {
@@ -148,6 +205,12 @@ impl<C> LeafContext<C> {
     /// Which run of `execute` this is, or belongs to, from 1.
     pub fn attempt(&self) -> u32 {
         self.scope.0.attempt
+    }
+
+    /// Which run of this end hook or `compensate` it is, from 1, as far as it is known: a run that
+    /// the death of the process ended is not counted.
+    pub fn hook_attempt(&self) -> u32 {
+        self.scope.0.hook_attempt.saturating_add(1)
     }
 
     /// The command that asked for this one, with its parameters as submitted; none for a root,
@@ -203,7 +266,7 @@ impl Resources {
         self.0.contains_key(&id)
     }
 
-    fn get<T: Any>(&self) -> Option<&T> {
+    pub(crate) fn get<T: Any>(&self) -> Option<&T> {
         self.0.get(&TypeId::of::<T>())?.downcast_ref()
     }
 }

@@ -11,6 +11,7 @@ use crate::context::{Context, LeafContext, Scope};
 use crate::error::Error;
 use crate::failure::{Failure, FailureKind};
 use crate::lock::Lock;
+use crate::retry::Again;
 use crate::storable::NotStorable;
 
 /// A command of any type, so that it can stand as `Box<dyn DynCommand>` inside other values; it
@@ -53,6 +54,8 @@ pub enum Call {
     ValidateAndExecute,
     /// `end_successfully`, with the stored output.
     EndSuccessfully(Arc<str>),
+    /// `compensate`, with the stored output where there is one.
+    Compensate(Option<Arc<str>>),
     /// `end_with_failure`.
     EndWithFailure(Arc<Failure>),
 }
@@ -67,14 +70,18 @@ pub struct Reply {
     pub state: Option<Arc<str>>,
     /// True when `validate` refused, so that `execute` did not run.
     pub refused: bool,
-    /// Which end hooks are the command's own.
+    /// Which hooks are the command's own.
     pub hooks: Hooks,
+    /// What a failure says about another attempt.
+    pub again: Again,
 }
 
-/// Which end hooks a command has of its own; a default one is not called.
+/// Which hooks a command has of its own; a default one is not called.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hooks {
+    /// `compensate`.
+    pub compensate: bool,
     /// `end_successfully`.
     pub success: bool,
     /// `end_with_failure`.
@@ -84,8 +91,9 @@ pub struct Hooks {
 impl Reply {
     /// A failure of a command whose hooks are not known.
     pub(crate) fn failed(failure: Failure) -> Self {
-        let hooks = Hooks { success: true, failure: true };
-        Self { result: Err(failure), state: None, refused: false, hooks }
+        let hooks = Hooks { compensate: true, success: true, failure: true };
+        let again = Again::AsDeclared;
+        Self { result: Err(failure), state: None, refused: false, hooks, again }
     }
 }
 
@@ -120,13 +128,15 @@ impl<C: Command> Erased for C {
             if !matches!(call, Call::Validate) {
                 scope.begin();
             }
-            let (result, hooks) = run(self, scope, &leaf, call).await;
+            let (result, hooks, again) = run(self, scope, &leaf, call).await;
             match self.encode() {
                 Ok(after) => {
                     let state = (before.as_ref() != Some(&after)).then_some(after);
-                    Reply { result, state, refused: false, hooks }
+                    Reply { result, state, refused: false, hooks, again }
                 }
-                Err(why) => Reply { hooks, ..Reply::failed(not_storable(scope, &why)) },
+                Err(why) => {
+                    Reply { hooks, again: Again::Never, ..Reply::failed(not_storable(scope, &why)) }
+                }
             }
         })
     }
@@ -137,31 +147,51 @@ async fn run<C: Command>(
     scope: &Scope,
     leaf: &LeafContext<C>,
     call: Call,
-) -> (Result<Arc<str>, Failure>, Hooks) {
-    let failed = |error: Error| error.into_failure(scope.id());
-    let mut hooks = Hooks { success: false, failure: false };
+) -> (Result<Arc<str>, Failure>, Hooks, Again) {
+    let mut again = Again::AsDeclared;
+    let mut failed = |error: Error| {
+        again = error.again();
+        error.into_failure(scope.id())
+    };
+    let mut hooks = Hooks { compensate: false, success: false, failure: false };
+    let nothing = |()| Arc::from("null");
     let result = match call {
-        Call::Validate => Ok(Arc::from("null")),
+        Call::Validate => Ok(nothing(())),
         Call::Execute | Call::ValidateAndExecute => {
             let output = command.execute(&Context::new(scope.clone())).await;
             let unknown = Failure::new(FailureKind::Unknown, "");
+            hooks.compensate = leaf.is_own_hook(|| drop(command.compensate(None, leaf)));
             hooks.failure = leaf.is_own_hook(|| drop(command.end_with_failure(&unknown, leaf)));
-            output.map_err(failed).and_then(|output| {
+            let output = output.map_err(&mut failed);
+            output.and_then(|output| {
                 hooks.success = leaf.is_own_hook(|| drop(command.end_successfully(&output, leaf)));
-                readable(&output).map_err(|why| not_storable(scope, &why))
+                readable(&output).map_err(|why| {
+                    again = Again::Never;
+                    not_storable(scope, &why)
+                })
             })
         }
         Call::EndSuccessfully(output) => match <C::Output as Stored>::decode(&output) {
             Ok(output) => command.end_successfully(&output, leaf).await.map_err(failed),
             Err(error) => Err(failed(error.into())),
         }
-        .map(|()| Arc::from("null")),
+        .map(nothing),
+        Call::Compensate(output) => {
+            match output.map(|json| <C::Output as Stored>::decode(&json)).transpose() {
+                Ok(output) => {
+                    let output = output.as_ref();
+                    hooks.compensate = leaf.is_own_hook(|| drop(command.compensate(output, leaf)));
+                    command.compensate(output, leaf).await.map_err(failed)
+                }
+                Err(error) => Err(failed(error.into())),
+            }
+            .map(nothing)
+        }
         Call::EndWithFailure(failure) => {
-            let ended = command.end_with_failure(&failure, leaf).await;
-            ended.map(|()| Arc::from("null")).map_err(failed)
+            command.end_with_failure(&failure, leaf).await.map_err(failed).map(nothing)
         }
     };
-    (result, hooks)
+    (result, hooks, again)
 }
 
 fn not_storable(scope: &Scope, why: &NotStorable) -> Failure {

@@ -2,12 +2,14 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
+use crate::retry::Again;
 
 /// `Result` with coco's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -23,6 +25,7 @@ struct Inner {
     source: Box<dyn StdError + Send + Sync>,
     code: Option<Box<str>>,
     data: Option<Value>,
+    again: Again,
 }
 
 impl Error {
@@ -32,7 +35,23 @@ impl Error {
     }
 
     fn boxed(source: Box<dyn StdError + Send + Sync>) -> Self {
-        Self(Box::new(Inner { source, code: None, data: None }))
+        Self(Box::new(Inner { source, code: None, data: None, again: Again::AsDeclared }))
+    }
+
+    /// An error that would come again: the command is not retried. It does not change an error
+    /// that ends a flow, which is never retried.
+    #[must_use]
+    pub fn fatal(mut self) -> Self {
+        self.0.again = Again::Never;
+        self
+    }
+
+    /// An error after which the command is tried again, but not before `pause` has gone by,
+    /// where it has an attempt left.
+    #[must_use]
+    pub fn retry_after(mut self, pause: Duration) -> Self {
+        self.0.again = Again::After(pause);
+        self
     }
 
     /// Adds a code, for programs that read the failure.
@@ -61,9 +80,14 @@ impl Error {
         self.downcast_ref()
     }
 
+    /// What it says about another attempt.
+    pub(crate) fn again(&self) -> Again {
+        self.0.again
+    }
+
     /// As it is stored when it ends `command`. A failure that is passed on stays what it was.
     pub(crate) fn into_failure(self, command: CommandId) -> Failure {
-        let Inner { source, code, data } = *self.0;
+        let Inner { source, code, data, again: _ } = *self.0;
         let mut failure = match source.downcast::<Failure>() {
             Ok(failure) => *failure,
             Err(source) => {
@@ -126,9 +150,39 @@ pub enum EngineError {
     /// No such command is stored.
     #[error("no command `{0}` is stored")]
     NotFound(CommandId),
-    /// Only what is stuck can be retried.
-    #[error("command `{0}` is not stuck, so there is nothing to retry")]
+    /// Only what is stuck can be retried or abandoned.
+    #[error("command `{0}` is not stuck, so there is nothing to retry or abandon")]
     NotStuck(CommandId),
+    /// Only what has no outcome yet can be cancelled.
+    #[error("command `{0}` has its outcome already, so there is nothing to cancel")]
+    AlreadyEnded(CommandId),
+    /// Only what has ended can be submitted again.
+    #[error(
+        "command `{0}` has not ended, so it cannot be submitted again; cancel or abandon it first"
+    )]
+    NotEnded(CommandId),
+    /// A command ends after its children: abandon or cancel them first.
+    #[error(
+        "command `{command}` has {open} open children, so it cannot be abandoned before they end"
+    )]
+    OpenChildren {
+        /// The command.
+        command: CommandId,
+        /// How many of its children are open.
+        open: usize,
+    },
+    /// The submit key belongs to a command of another type, or with other parameters.
+    #[error(
+        "the key `{key}` belongs to {command_type} `{command}`, which is another command or has other parameters"
+    )]
+    KeyTaken {
+        /// The key.
+        key: String,
+        /// Who has it.
+        command: CommandId,
+        /// The stored name of who has it.
+        command_type: String,
+    },
     /// The stored output is not what the type reads.
     #[error("the output of `{command}` cannot be read as `{expected}`: {reason}")]
     Output {
@@ -198,7 +252,40 @@ mod tests {
             (EngineError::NotFound(command), format!("no command `{command}` is stored")),
             (
                 EngineError::NotStuck(command),
-                format!("command `{command}` is not stuck, so there is nothing to retry"),
+                format!(
+                    "command `{command}` is not stuck, so there is nothing to retry or abandon"
+                ),
+            ),
+            (
+                EngineError::AlreadyEnded(command),
+                format!(
+                    "command `{command}` has its outcome already, so there is nothing to cancel"
+                ),
+            ),
+            (
+                EngineError::NotEnded(command),
+                format!(
+                    "command `{command}` has not ended, so it cannot be submitted again; cancel or \
+                     abandon it first"
+                ),
+            ),
+            (
+                EngineError::OpenChildren { command, open: 2 },
+                format!(
+                    "command `{command}` has 2 open children, so it cannot be abandoned before they \
+                     end"
+                ),
+            ),
+            (
+                EngineError::KeyTaken {
+                    key: "order 7".to_owned(),
+                    command,
+                    command_type: "pay".to_owned(),
+                },
+                format!(
+                    "the key `order 7` belongs to pay `{command}`, which is another command or has \
+                     other parameters"
+                ),
             ),
             (output("odd"), format!("the output of `{command}` cannot be read as `u64`: odd")),
         ] {

@@ -10,8 +10,7 @@ use crate::failure::Failure;
 /// What a command does.
 ///
 /// Write the methods as `async fn`. Every future must be `Send`. A command always runs as decoded
-/// from its stored form; a method that panics fails its command and nothing else (an end hook
-/// parks it as stuck), and its changes to `self` are dropped.
+/// from its stored form; a method that panics has failed, and its changes to `self` are dropped.
 #[diagnostic::on_unimplemented(
     message = "the command `{Self}` has nothing to execute",
     label = "no `impl Execute for {Self}`",
@@ -43,7 +42,8 @@ pub trait Execute: Sized + Send + Sync + 'static {
     /// Called, at least once, when the command has succeeded.
     ///
     /// # Errors
-    /// An error parks the command as stuck; it has succeeded all the same.
+    /// It is called again after a pause, and after the last attempt the command is stuck; it has
+    /// succeeded all the same.
     fn end_successfully(
         &mut self,
         output: &Self::Output,
@@ -54,10 +54,33 @@ pub trait Execute: Sized + Send + Sync + 'static {
         ready(Ok(()))
     }
 
-    /// Called, at least once, when the command has failed and all its children have ended.
+    /// Undoes what the command did. Called, at least once, when the command that asked for it
+    /// fails after this one has succeeded: then `output` is what it returned. And when this one
+    /// has failed itself, after its succeeded children were undone: then `output` is none, and
+    /// what it does may have half happened; it is there when the command was cancelled, but too
+    /// late.
+    ///
+    /// A command without a `compensate` of its own is undone child by child, newest first.
     ///
     /// # Errors
-    /// An error parks the command as stuck; it has failed all the same.
+    /// It is called again after a pause, and after the last attempt the command whose failure is
+    /// being undone is stuck.
+    fn compensate(
+        &mut self,
+        output: Option<&Self::Output>,
+        cx: &LeafContext<Self>,
+    ) -> impl Future<Output = Result<()>> + Send {
+        let _ = output;
+        cx.mark_default_hook();
+        ready(Ok(()))
+    }
+
+    /// Called, at least once, when the command has failed, all its children have ended, and what
+    /// had succeeded is undone.
+    ///
+    /// # Errors
+    /// It is called again after a pause, and after the last attempt the command is stuck; it has
+    /// failed all the same.
     fn end_with_failure(
         &mut self,
         failure: &Failure,

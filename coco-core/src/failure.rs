@@ -30,6 +30,14 @@ pub enum FailureKind {
     /// The engine died while the code ran, and the command is not idempotent: what it was about
     /// may have half happened.
     Restarted,
+    /// It was cancelled, or a command above it was.
+    Cancelled,
+    /// It took longer than its `timeout`.
+    TimedOut,
+    /// It was stuck, and an operator gave it up.
+    Abandoned,
+    /// The engine died again and again while it ran.
+    Crashed,
     /// A value of it cannot be stored: too large, too deep, or with a NUL.
     NotStorable,
     /// The store refused its data.

@@ -101,14 +101,50 @@
 //! `#[lock(exclusive)]` and `#[lock(shared)]` on fields, with `lock = Execution` or
 //! `lock = Command` for how long. All are taken or none, in the commit that starts the command. A
 //! command may take what its ancestors hold. A root that meets a conflict is not submitted, a
-//! child fails; [`lock::LockConflict`] names the holder. See [`lock`].
+//! child fails; [`lock::LockConflict`] names the holder. What may still have to be undone keeps
+//! its locks: those of a child that has succeeded pass to its parent. See [`lock`].
 //!
 //! # Failures
 //!
 //! `execute` fails by returning any error, and by panicking. A failure is stored as a [`Failure`],
 //! and that is what a parent's `?` gives, now and after a restart. `validate` refuses before
-//! anything is done. End hooks are called at least once; one that fails parks its command as
+//! anything is done.
+//!
+//! A command that fails is undone before it ends, once all its children have ended: newest first,
+//! each that has succeeded by its own [`compensate`](Execute::compensate), or, where it has none,
+//! what is inside it; then the command itself. [`Context::compensate_with`] stores a command that
+//! undoes what the next lines do. Each undo is a stored step, so a restart goes on with the first
+//! that is missing. Then its end hook is called, then its locks are freed.
+//!
+//! End hooks and undo run at least once. One that fails is called again after a growing pause
+//! ([`Builder::hook_retry`]); after the last attempt its command is [`CommandStatus::Stuck`]: it
+//! keeps its locks, and waits for an operator. [`Coordinator::retry`] lets it go on,
+//! [`Coordinator::abandon`] ends it as it is, [`Coordinator::resubmit`] starts an ended tree anew,
+//! and [`Coordinator::audit`] tells who did what.
+//!
+//! [`CommandHandle::cancel`] and [`Coordinator::cancel`] end a command and all below it; a leaf
+//! that runs hears of it by [`Context::cancelled`].
+//!
+//! A tree during which the engine dies again and again is found out: after two deaths in which
+//! nothing of it ended, such trees run one at a time, and one that kills the engine alone is
 //! stuck.
+//!
+//! # Retries, times and numbers
+//!
+//! With `retry(attempts = 5, backoff = "1s", max_backoff = "5m")` a leaf whose `execute` fails runs
+//! again; the pause before is stored, so that it goes on over a restart. An error that is
+//! [`fatal`](Error::fatal) is not tried again. A flow is not retried as a whole: its children are,
+//! by their own `retry(…)` or by [`cx.child(c).retry(…)`](ChildOutcome::retry). See [`Retry`].
+//!
+//! `timeout = "10m"` counts from the stored start of a command, leaf or flow, over restarts; what
+//! takes longer fails as [`TimedOut`](FailureKind::TimedOut), with all that is below it.
+//! [`Context::sleep`] waits in a flow, [`Coordinator::submit_at`] and
+//! [`Coordinator::submit_after`] begin later, all of them over restarts.
+//!
+//! `concurrency = 4` lets four of a type run at a time, per engine.
+//! [`Coordinator::submit_with_key`] may be called twice. Of the open trees 10,000 are in memory at
+//! a time ([`Builder::most_trees`]); the others wait in the store, and so do those of which
+//! everything waits.
 //!
 //! # Restart
 //!
@@ -116,6 +152,45 @@
 //! was. Commands are found by their stored names, so a crate of commands must be named by the
 //! binary: `use its_crate as _;`. A tree with a command that this program cannot read is left
 //! as it is. [`assert_registry`] and [`stored_names`] are for your tests.
+//!
+//! # Testing your commands
+//!
+//! With the feature `testing`, in your `[dev-dependencies]`, each promise of a command is one test.
+//! You hand over the command, a fake of its outside and a check. `testing::crash_sweep` lets the
+//! process die before and after every commit, `fail_each_child` lets every leaf fail before, during
+//! and after its work, `run_each_twice` and `undo_each_twice` do again what may be done again after
+//! a crash. A check that does not hold is reported with its case: "crash after commit 3 of 7",
+//! "run 2 of 4 (`copy_layer`) failed after it was done".
+//!
+//! ```
+//! # #[cfg(feature = "testing")] mod example {
+//! # use std::sync::{Arc, Mutex};
+//! # use coco_core::prelude::*;
+//! # use serde::{Deserialize, Serialize};
+//! # #[derive(Clone, Default)]
+//! # struct FakeStorage(Arc<Mutex<Vec<u32>>>);
+//! # impl FakeStorage { fn is_consistent(&self) -> bool { true } }
+//! # #[derive(Command, Serialize, Deserialize)]
+//! # struct MoveDisk { disk: u32 }
+//! # impl Execute for MoveDisk {
+//! #     type Output = ();
+//! #     async fn execute(&mut self, _: &Context<Self>) -> Result<()> { Ok(()) }
+//! # }
+//! use coco_core::testing::{Case, crash_sweep};
+//!
+//! #[tokio::test(start_paused = true)]
+//! async fn moving_a_disk_survives_a_crash_anywhere() {
+//!     crash_sweep(|| {
+//!         let storage = FakeStorage::default();
+//!         Case::new(MoveDisk { disk: 7 }).provide(storage.clone()).check(move |end| {
+//!             assert!(end.output().is_ok());
+//!             assert!(storage.is_consistent());
+//!         })
+//!     })
+//!     .await;
+//! }
+//! # }
+//! ```
 
 #![warn(clippy::print_stdout)]
 
@@ -123,6 +198,7 @@
 #[path = "private.rs"]
 pub mod __private;
 pub mod callback;
+mod caught;
 mod command;
 mod context;
 mod coordinator;
@@ -137,11 +213,12 @@ mod machine;
 pub mod prelude;
 mod recovery;
 mod registry;
+mod retry;
 mod runtime;
 mod status;
 mod storable;
 pub mod store;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;
 use __private as private;
@@ -149,7 +226,7 @@ use __private as private;
 #[cfg(feature = "derive")]
 pub use coco_macros::{Command, LockKey};
 pub use command::{Command, Declaration, Descriptor, Need, Needs, Spec, Stored};
-pub use context::{Context, LeafContext, Outcome};
+pub use context::{ChildOutcome, Context, LeafContext, Outcome};
 pub use coordinator::{Builder, CommandHandle, Coordinator};
 pub use erased::DynCommand;
 pub use error::{EngineError, Error, Result};
@@ -158,6 +235,7 @@ pub use failure::{Failure, FailureKind};
 pub use id::CommandId;
 pub use recovery::{Quarantine, StartReport};
 pub use registry::{RegistryError, assert_registry, stored_names};
+pub use retry::Retry;
 pub use status::{CommandStatus, IllegalTransition};
 pub use storable::{DEEPEST_VALUE, LARGEST_VALUE, NotStorable, storable};
 pub use time::Timestamp;

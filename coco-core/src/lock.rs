@@ -165,7 +165,8 @@ struct Holders {
 }
 
 impl HeldLocks {
-    /// Adds a lock that is held; a command that holds it already gets the stronger mode.
+    /// Adds a lock that is held; a command that holds it already gets the stronger mode, since
+    /// the earlier time.
     pub fn insert(&mut self, held: HeldLock) {
         let (owner, mode) = (held.owner, held.lock.mode);
         let key = (held.lock.group.clone(), held.lock.key.clone());
@@ -174,7 +175,10 @@ impl HeldLocks {
             holders.exclusive.insert(owner);
         }
         match holders.all.get_mut(&owner) {
-            Some(own) => own.lock.mode = own.lock.mode.max(mode),
+            Some(own) => {
+                own.lock.mode = own.lock.mode.max(mode);
+                own.since = own.since.min(held.since);
+            }
             None => {
                 self.by_owner.entry(owner).or_default().push(key);
                 holders.all.insert(owner, held);
@@ -193,6 +197,22 @@ impl HeldLocks {
                 }
             }
         }
+    }
+
+    /// Gives all that `from` holds to `to`: what both hold is held once, in the stronger mode,
+    /// since the earlier time.
+    #[expect(clippy::ptr_arg, reason = "a name of the program is cloned without a copy")]
+    pub fn pass(&mut self, from: CommandId, to: CommandId, command_type: &Cow<'static, str>) {
+        if from == to {
+            return;
+        }
+        for key in self.by_owner.get(&from).cloned().unwrap_or_default() {
+            let held = self.by_key.get(&key).and_then(|holders| holders.all.get(&from));
+            if let Some(held) = held.cloned() {
+                self.insert(HeldLock { owner: to, command_type: command_type.clone(), ..held });
+            }
+        }
+        self.release(from);
     }
 
     /// All that is held, in no order.
@@ -308,6 +328,25 @@ mod tests {
         );
         table.release(id(9));
         assert_eq!(decide(&table, &request(2, &[], vec![lock("b", Shared)])), Ok(()));
+    }
+
+    #[test]
+    fn passed_locks_merge_with_those_of_the_new_owner() {
+        let mut table = HeldLocks::default();
+        table.insert(held(9, "a", Exclusive));
+        table.insert(held(9, "b", Shared));
+        table.insert(HeldLock { since: Timestamp::from_micros(3), ..held(1, "a", Shared) });
+        table.pass(id(9), id(1), &"parent".into());
+        let mut all: Vec<_> = table.iter().cloned().collect();
+        all.sort_by(|a, b| a.lock.key.cmp(&b.lock.key));
+        assert_eq!(all.len(), 2, "{all:?}");
+        assert!(all.iter().all(|held| held.owner == id(1)));
+        assert_eq!((all[0].lock.mode, all[0].since.as_micros()), (Exclusive, 3));
+        assert_eq!((all[1].lock.mode, &*all[1].command_type), (Shared, "parent"));
+        table.pass(id(1), id(1), &"parent".into());
+        assert_eq!(table.iter().count(), 2, "passed to whom they belong");
+        table.release(id(1));
+        assert_eq!(table.iter().count(), 0);
     }
 
     #[test]

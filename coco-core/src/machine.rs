@@ -17,80 +17,175 @@
 //! batch; [`Input::Flush`] lets them go when the poll takes too long.
 
 mod ask;
+mod cancel;
 mod end;
 mod flow;
 mod input;
+mod limits;
 mod load;
 mod node;
 mod reject;
+mod rest;
+mod start;
 pub(crate) mod step;
 mod stuck;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod undo;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 pub(crate) use self::input::{
-    Address, Effect, FlowEnd, Happened, Input, Load, Loaded, LoadedCommand, Output, Polled,
-    Refusal, Run, RunKind, Stored, Submit,
+    Address, Effect, Entry, FlowEnd, Happened, Input, Load, Loaded, LoadedCommand,
+    LoadedCompensation, Output, Polled, Refusal, Run, RunKind, Stored, Submit, UndoRun, Undoable,
+    Undoing,
 };
+use self::limits::Limits;
 use self::step::Step;
+use self::suspects::Suspects;
 use self::tree::{Tree, Turn};
 use crate::id::CommandId;
+use crate::retry::Retry;
 use crate::time::Timestamp;
 
 /// All trees that run, by their roots.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Machine {
-    trees: HashMap<CommandId, Tree>,
+    trees: Trees,
+    limits: Limits,
+    suspects: Suspects,
+    settings: Settings,
+    /// The trees that have left since [`Machine::take_left`] was asked.
+    left: Vec<CommandId>,
+    /// How often trees have asked to rest.
+    rests: u64,
+    /// Nothing that waits begins any more.
+    is_stopping: bool,
+}
+
+/// What a program chose for its engine, as far as the machine goes by it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// How end hooks and undo are tried again.
+    pub(crate) hook_retry: Retry,
+    /// How many trees are admitted at a time.
+    pub(crate) most_trees: usize,
+    /// For a wait that is no longer than this a tree does not rest.
+    pub(crate) short_wait: Duration,
 }
 
 impl Machine {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let (trees, limits, suspects) = (HashMap::new(), Limits::default(), Suspects::default());
+        let (left, rests, is_stopping) = (Vec::new(), 0, false);
+        Self { trees, limits, suspects, settings, left, rests, is_stopping }
+    }
+
+    /// A machine with room for all.
+    #[cfg(test)]
+    pub(crate) fn unlimited(hook_retry: Retry) -> Self {
+        let short_wait = Duration::from_secs(1);
+        Self::new(Settings { hook_retry, most_trees: usize::MAX, short_wait })
+    }
+
     /// Takes one input and appends what follows from it. An input for something that is no
     /// longer there is ignored.
     pub(crate) fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output>) {
-        let mut turn = Turn { now, out };
-        let root = match input {
+        let Self { trees, limits, suspects, settings, left, rests, is_stopping } = self;
+        let mut turn = Turn { now, settings: *settings, limits, left, rests, out };
+        match input {
+            Input::Submit(submit) if trees.len() >= settings.most_trees => {
+                Tree::submit_unadmitted(&mut turn, submit);
+            }
             Input::Submit(submit) => {
                 let root = submit.id;
-                self.trees.insert(root, Tree::submit(&mut turn, submit));
-                root
+                trees.insert(root, Tree::submit(&mut turn, submit));
+                settle(trees, &mut turn, root);
             }
-            Input::Load(load) => {
-                let root = load.root;
-                self.trees.insert(root, Tree::load(&mut turn, *load));
-                root
+            Input::Of { at, what: Happened::Rest { rest } } => {
+                if trees.get(&at.root).is_some_and(|tree| tree.rest == Some(rest))
+                    && let Some(tree) = trees.remove(&at.root)
+                {
+                    tree.rest(&mut turn);
+                }
             }
+            Input::Load(load) => suspects.load(trees, &mut turn, *load),
             Input::Stop => {
-                let mut trees: Vec<_> = self.trees.iter_mut().collect();
-                trees.sort_unstable_by_key(|(root, _)| **root);
-                trees.into_iter().for_each(|(_, tree)| tree.stop(&mut turn));
-                return;
+                *is_stopping = true;
+                let mut roots: Vec<_> = trees.iter_mut().collect();
+                roots.sort_unstable_by_key(|(root, _)| **root);
+                return roots.into_iter().for_each(|(_, tree)| tree.stop(&mut turn));
             }
-            Input::Of { at, what } => {
-                let Some(tree) = self.trees.get_mut(&at.root) else {
-                    what.refuse_absent(at, &mut turn);
-                    return;
-                };
-                tree.handle(&mut turn, at.command, what);
-                at.root
-            }
-        };
-        if self.trees.get_mut(&root).is_some_and(|tree| tree.settle(&mut turn)) {
-            self.trees.remove(&root);
+            // An attempt, or the end of a sleep, is for the next engine.
+            Input::Of { what: Happened::Due(_), .. } if *is_stopping => return,
+            Input::Of { at, what } => happened(trees, &mut turn, at, what),
         }
+        if *is_stopping {
+            return;
+        }
+        while let Some(at) = turn.limits.next_waiting() {
+            happened(trees, &mut turn, at, Happened::Place);
+        }
+        suspects.next_trial(trees, &mut turn);
     }
 
     /// Forgets a tree whose step was rejected, and gives the steps that it still held; it is
     /// then loaded anew.
     pub(crate) fn forget(&mut self, root: CommandId) -> Vec<(Step, Vec<Effect>)> {
-        self.trees.remove(&root).map(|tree| tree.held).unwrap_or_default()
+        let Some(tree) = self.trees.remove(&root) else { return Vec::new() };
+        self.suspects.forgot(root);
+        let with_place = tree.nodes.values().filter(|node| node.has_place);
+        with_place.for_each(|node| self.limits.free(&node.spec));
+        let mut held = tree.held;
+        for (command, node) in tree.nodes {
+            let accepts = node.early_cancels.into_iter();
+            let accepts: Vec<_> = accepts.map(|(ticket, _)| Effect::Accept { ticket }).collect();
+            let step = Step { root, command, request: None, writes: Vec::new() };
+            held.extend(accepts.into_iter().map(|accept| (step.clone(), vec![accept])));
+        }
+        held
+    }
+
+    /// Whether this tree is here.
+    pub(crate) fn has(&self, root: CommandId) -> bool {
+        self.trees.contains_key(&root)
     }
 
     /// How many trees are here.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn len(&self) -> usize {
         self.trees.len()
+    }
+
+    /// How many more are admitted now.
+    pub(crate) fn room(&self) -> usize {
+        self.settings.most_trees.saturating_sub(self.trees.len())
+    }
+
+    /// The trees that have left since this was asked before: ended, refused or at rest.
+    pub(crate) fn take_left(&mut self) -> Vec<CommandId> {
+        std::mem::take(&mut self.left)
+    }
+}
+
+/// All trees that run, by their roots.
+type Trees = HashMap<CommandId, Tree>;
+
+fn happened(trees: &mut Trees, turn: &mut Turn<'_>, at: Address, what: Happened) {
+    match trees.get_mut(&at.root) {
+        Some(tree) => tree.handle(turn, at.command, what),
+        None => what.refuse_absent(at, turn),
+    }
+    settle(trees, turn, at.root);
+}
+
+/// Lets go of what a tree has to say, and of the tree when nothing is left of it.
+fn settle(trees: &mut Trees, turn: &mut Turn<'_>, root: CommandId) {
+    if trees.get_mut(&root).is_some_and(|tree| tree.settle(turn)) {
+        trees.remove(&root);
+        turn.left.push(root);
     }
 }

@@ -6,5 +6,5 @@ pub use coco_macros::LockKey;
 pub use crate::lock::LockKey;
 pub use crate::{
     Command, CommandHandle, CommandId, Context, Coordinator, Error, Execute, Failure, LeafContext,
-    Result,
+    Result, Retry,
 };

@@ -1,18 +1,21 @@
 //! A restart: what is stored and not ended is read, decoded and handed to the machine.
 //!
 //! A tree in which anything cannot be decoded is quarantined whole: its rows stay as they are,
-//! and it comes back when a program starts that can read it.
+//! and it comes back when a program starts that can read it, or when they are repaired.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde_json::Value;
 
 use crate::callback::CallbackKind;
+use crate::caught::caught;
 use crate::command::Descriptor;
-use crate::entity::{CommandEntity, OnceResult, TreeRows};
+use crate::entity::{CommandEntity, Compensation, OnceResult, Sleep, TreeRows, Unreadable};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
-use crate::machine::{Load, Loaded, LoadedCommand};
+use crate::machine::{Load, Loaded, LoadedCommand, LoadedCompensation, Stored, Undoable};
 use crate::registry::Registry;
+use crate::retry::Retry;
 use crate::status::CommandStatus;
 
 /// What an engine found when it started.
@@ -23,8 +26,11 @@ pub struct StartReport {
     pub resumed: Vec<CommandId>,
     /// Commands that were interrupted and may not run again: they failed as `FailedRestarted`.
     pub failed: Vec<CommandId>,
-    /// Trees that this program cannot read; they are left as they are.
+    /// Trees that this program, or its store, cannot read; they are left as they are.
     pub quarantined: Vec<Quarantine>,
+    /// True when there are more open trees than [`Builder::most_trees`](crate::Builder::most_trees):
+    /// the rest is read when there is room, and is not in this report.
+    pub more: bool,
 }
 
 /// A tree that cannot be read, and why.
@@ -32,7 +38,7 @@ pub struct StartReport {
 pub struct Quarantine {
     /// The root of the tree.
     pub root: CommandId,
-    /// The command that cannot be read.
+    /// The command that cannot be read; the root, where a row does not say whose it is.
     pub command: CommandId,
     /// Why.
     pub reason: Failure,
@@ -41,14 +47,24 @@ pub struct Quarantine {
 /// A tree whose commands are all known.
 pub(crate) struct Decoded {
     root: CommandId,
-    pub(crate) commands: Vec<LoadedCommand>,
-    pub(crate) once_results: Vec<OnceResult>,
+    commands: Vec<LoadedCommand>,
+    undoable: Vec<Undoable>,
+    once_results: Vec<OnceResult>,
+    sleeps: Vec<Sleep>,
+    compensations: Vec<LoadedCompensation>,
 }
 
 impl Decoded {
     pub(crate) fn because(self, cause: Loaded) -> Load {
-        let Self { root, commands, once_results } = self;
-        Load { root, commands, once_results, cause }
+        let Self { root, commands, undoable, once_results, sleeps, compensations } = self;
+        Load { root, commands, undoable, once_results, sleeps, compensations, cause }
+    }
+
+    /// What is stored of the requests of one flow.
+    pub(crate) fn requests_of(&self, flow: CommandId) -> Stored {
+        let Self { commands, once_results, sleeps, compensations, .. } = self;
+        let mut flows = Stored::by_flow(commands, once_results, sleeps, compensations);
+        flows.remove(&flow).unwrap_or_default()
     }
 
     /// The commands that were interrupted and may not run again.
@@ -65,18 +81,24 @@ impl Decoded {
 /// Turns rows into what the machine takes.
 ///
 /// # Errors
-/// The first command that cannot be read.
+/// What the store could not read, or else the first command that this program cannot.
 pub(crate) fn decode(
     registry: &Registry,
     root: CommandId,
     rows: TreeRows,
 ) -> Result<Decoded, Box<Quarantine>> {
+    if let Some(Unreadable { command, reason, .. }) = rows.unreadable {
+        let reason = Failure::new(FailureKind::Undecodable, reason).of(command);
+        return Err(Box::new(Quarantine { root, command, reason }));
+    }
     let statuses: HashMap<_, _> =
         rows.commands.iter().map(|row| (row.command_id, row.progress.status)).collect();
     let is_open = |id: &CommandId| statuses.get(id).is_some_and(|status| !status.is_terminal());
     let mut commands = Vec::with_capacity(rows.commands.len());
+    let mut undoable = Vec::new();
     for row in rows.commands {
         let command = row.command_id;
+        undoable.extend(Undoable::of(&row));
         let needs = Needs {
             locks: !row.progress.status.is_terminal(),
             canonical: row.parent_command_id.as_ref().is_some_and(is_open),
@@ -94,7 +116,37 @@ pub(crate) fn decode(
             Box::new(Quarantine { root, command, reason })
         })?);
     }
-    Ok(Decoded { root, commands, once_results: rows.once_results })
+    let compensations = rows.compensations.into_iter().map(|row| {
+        let command = row.command_id;
+        let quarantine = |reason| {
+            let reason = Failure::new(FailureKind::Undecodable, reason).of(command);
+            Box::new(Quarantine { root, command, reason })
+        };
+        let canonical = if is_open(&command) {
+            Some(decode_undo(registry, &row).map_err(quarantine)?)
+        } else {
+            None
+        };
+        Ok::<_, Box<Quarantine>>(LoadedCompensation { row, canonical })
+    });
+    let compensations = compensations.collect::<Result<_, _>>()?;
+    let (once_results, sleeps) = (rows.once_results, rows.sleeps);
+    Ok(Decoded { root, commands, undoable, once_results, sleeps, compensations })
+}
+
+/// The parameters of an undo command as they are compared.
+fn decode_undo(registry: &Registry, row: &Compensation) -> Result<Value, String> {
+    let Some(descriptor) = registry.get(&row.command_type) else {
+        return Err(unknown(registry, &row.command_type));
+    };
+    match caught(|| descriptor.canonical(&row.command_parameters)) {
+        Ok(Ok(canonical)) => Ok(canonical),
+        Ok(Err(reason)) => Err(format!(
+            "the parameters of its undo command cannot be read as `{}`: {reason}",
+            row.command_type
+        )),
+        Err(_) => Err(format!("reading its undo command as `{}` panicked", row.command_type)),
+    }
 }
 
 /// What has to be decoded of a command.
@@ -118,7 +170,7 @@ fn decode_command(
         fits(&row, descriptor)?;
     }
     let was_stored = !was_never_read(&row);
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
+    let decoded = caught(|| {
         let locks = if needs.locks {
             descriptor.decode(&row.command_parameters).map_err(|e| e.to_string())?.declared_locks()
         } else {
@@ -129,11 +181,13 @@ fn decode_command(
         } else {
             None
         };
-        Ok::<_, String>((locks, canonical))
-    }));
+        let retry = row.retry.as_deref().map(serde_json::from_str::<Retry>);
+        let retry = retry.transpose().map_err(|e| format!("its retry: {e}"))?;
+        Ok::<_, String>((locks, canonical, retry))
+    });
     match decoded {
-        Ok(Ok((locks, canonical))) => {
-            Ok(LoadedCommand { entity: row, spec: descriptor.spec, locks, canonical })
+        Ok(Ok((locks, canonical, retry))) => {
+            Ok(LoadedCommand { entity: row, spec: descriptor.spec, locks, retry, canonical })
         }
         Ok(Err(reason)) => {
             Err(format!("its parameters cannot be read as `{}`: {reason}", row.command_type))
@@ -147,9 +201,10 @@ fn fits(row: &CommandEntity, descriptor: &Descriptor) -> Result<(), String> {
     if row.callback_enabled != (descriptor.spec.callback != CallbackKind::None) {
         return Err(format!("it began with another callback than `{}` has now", row.command_type));
     }
-    let before = [CommandStatus::Active, CommandStatus::Succeeded, CommandStatus::Failed];
     let is_stuck = row.progress.status == CommandStatus::Stuck;
-    if is_stuck && !row.progress.stuck_from.is_some_and(|from| before.contains(&from)) {
+    let from = row.progress.stuck_from;
+    let is_way = |from: CommandStatus| CommandStatus::Stuck.to(from).is_ok() && !from.is_terminal();
+    if is_stuck && !from.is_some_and(is_way) {
         return Err("it is stuck, and from where is not known".to_owned());
     }
     Ok(())
@@ -198,9 +253,12 @@ mod tests {
             command_parameters: "{}".into(),
             created_at: crate::Timestamp::from_micros(0),
             callback_enabled: false,
+            submit_key: None,
+            resubmit_of: None,
+            retry: None,
             progress: Progress::new(status),
         };
-        let rows = TreeRows { commands: vec![row], once_results: Vec::new() };
+        let rows = TreeRows { commands: vec![row], ..TreeRows::default() };
         match decode(&Registry::collect(&[]), id(1), rows) {
             Ok(_) => "it was decoded".to_owned(),
             Err(quarantine) => {
@@ -213,6 +271,18 @@ mod tests {
     #[test]
     fn a_tree_that_does_not_hang_together_is_quarantined() {
         assert_eq!(reason(Some(id(3)), CommandStatus::Active), "its parent is not open, but it is");
+    }
+
+    #[test]
+    fn what_the_store_cannot_read_is_quarantined() {
+        let unreadable = Unreadable { root: id(1), command: id(2), reason: "a row".to_owned() };
+        let rows = TreeRows { unreadable: Some(unreadable), ..TreeRows::default() };
+        let Err(quarantine) = decode(&Registry::collect(&[]), id(1), rows) else {
+            panic!("it was decoded");
+        };
+        let Quarantine { root, command, reason } = *quarantine;
+        assert_eq!((root, command, reason.kind), (id(1), id(2), FailureKind::Undecodable));
+        assert_eq!((reason.message.as_str(), reason.command), ("a row", Some(id(2))));
     }
 
     #[test]

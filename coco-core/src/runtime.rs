@@ -4,10 +4,18 @@
 //! group by themselves. **No effect happens before its step is durable**: effects wait beside
 //! their steps in the queue, and `Engine::let_go` alone sets them free.
 
+mod admission;
+mod alarms;
 mod body;
+pub(crate) mod clock;
 mod commit;
 mod drive;
+mod effects;
 pub(crate) mod engine;
-mod reload;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod intercept;
+pub(crate) mod reload;
+pub(crate) mod request;
 mod tasks;
+mod undo;
 pub(crate) mod watch;

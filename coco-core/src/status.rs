@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! NotStarted ─► Active ─► Succeeded ─► EndedSuccessfully
-//!     │           │ ├───► ExecutionFailed ─┐   execute returned Err or panicked
+//!     │           │ ├───► ExecutionFailed ─┐   execute returned Err, panicked, timed out, was cancelled
 //!     │           │ ├───► FailedRestarted ─┤   the engine died in an execute that is not idempotent
 //!     │           │ └───► Failed ◄─────────┘   once every child is terminal
-//!     │           │          └───► EndedWithFailure
-//!     └───────────┴──────────────► EndedWithFailure   refused: by validation, by a lock
-//! Active | Succeeded | Failed ─► Stuck ─► back where it came from (retry)
+//!     │           │          └───► EndedWithFailure   undone, and its end hook is through
+//!     └───────────┴──────────────► EndedWithFailure   refused by validation or a lock, or cancelled
+//!                                                     before it ran
+//! Active | Succeeded | ExecutionFailed | FailedRestarted | Failed
+//!     ─► Stuck ─► back where it came from (retry), or EndedWithFailure (abandon)
 //! ```
 
 use std::fmt;
@@ -26,11 +28,11 @@ pub enum CommandStatus {
     Active,
     /// `execute` and all children succeeded; the end hook is still to come.
     Succeeded,
-    /// `execute` returned an error or panicked; children may still run.
+    /// `execute` returned an error, panicked, timed out or was cancelled; children may still run.
     ExecutionFailed,
     /// The engine died while `execute` ran, and the command is not idempotent.
     FailedRestarted,
-    /// It failed and every child is terminal; the end hook is still to come.
+    /// It failed and every child is terminal; it is being undone, or its end hook is to come.
     Failed,
     /// Terminal: it succeeded and its end hook is through.
     EndedSuccessfully,
@@ -48,7 +50,7 @@ use CommandStatus::{
 };
 
 /// Every way from one status to another.
-const WAYS: [(CommandStatus, CommandStatus); 17] = [
+const WAYS: [(CommandStatus, CommandStatus); 22] = [
     (NotStarted, Active),
     (NotStarted, EndedWithFailure),
     (Active, Succeeded),
@@ -60,12 +62,17 @@ const WAYS: [(CommandStatus, CommandStatus); 17] = [
     (Succeeded, EndedSuccessfully),
     (Succeeded, Stuck),
     (ExecutionFailed, Failed),
+    (ExecutionFailed, Stuck),
     (FailedRestarted, Failed),
+    (FailedRestarted, Stuck),
     (Failed, EndedWithFailure),
     (Failed, Stuck),
     (Stuck, Active),
     (Stuck, Succeeded),
+    (Stuck, ExecutionFailed),
+    (Stuck, FailedRestarted),
     (Stuck, Failed),
+    (Stuck, EndedWithFailure),
 ];
 
 const NAMES: [(CommandStatus, &str); 9] = [

@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use self::memory::MemoryStore;
-use crate::entity::{CommandEntity, TreeRows};
+use crate::entity::{Audit, CommandEntity, TreeRows};
 use crate::id::CommandId;
 use crate::lock::LockConflict;
 pub use crate::machine::step::{Step, Write};
@@ -55,7 +55,9 @@ pub trait Store: Send + Sync + 'static {
         steps: Arc<[Step]>,
     ) -> StoreFuture<'a, Result<Vec<Outcome>, CommitError>>;
 
-    /// The trees whose root is not terminal, ordered by root, after `after`, at most `limit`.
+    /// The trees whose root is not terminal, ordered by root, after `after`, at most `limit`; fewer
+    /// only where there are no more. A tree with a row that cannot be read is there, and says so:
+    /// [`TreeRows::unreadable`]. An open root whose own identity cannot be read is left out.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`], [`StoreError::Damaged`].
@@ -65,7 +67,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> StoreFuture<'_, Result<Vec<TreeRows>, StoreError>>;
 
-    /// The tree of this root, if it is stored.
+    /// The tree of this root, if it is stored. When a row of it cannot be read, it says so:
+    /// [`TreeRows::unreadable`].
     ///
     /// # Errors
     /// [`StoreError::Unavailable`], [`StoreError::Damaged`].
@@ -74,8 +77,14 @@ pub trait Store: Send + Sync + 'static {
     /// The row of this command, if it is stored.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`], [`StoreError::Damaged`].
+    /// [`StoreError::Unreadable`], [`StoreError::Unavailable`], [`StoreError::Damaged`].
     fn entity(&self, id: CommandId) -> StoreFuture<'_, Result<Option<CommandEntity>, StoreError>>;
+
+    /// What operators did to the tree of this root, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`], [`StoreError::Unavailable`], [`StoreError::Damaged`].
+    fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>>;
 }
 
 impl<S: Store + ?Sized> Store for Arc<S> {
@@ -110,6 +119,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
     fn entity(&self, id: CommandId) -> StoreFuture<'_, Result<Option<CommandEntity>, StoreError>> {
         (**self).entity(id)
     }
+
+    fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>> {
+        (**self).audit(root)
+    }
 }
 
 /// The right of one engine to write, until another acquires the store.
@@ -136,6 +149,8 @@ pub enum Outcome {
     Applied,
     /// A lock of its request is held by another; nothing of the step is stored.
     Conflict(LockConflict),
+    /// The root that it inserts has the submit key of this command; nothing of the step is stored.
+    Duplicate(CommandId),
     /// The store refused its data, for this reason; nothing of the step is stored.
     Rejected(String),
     /// An earlier step of the same tree was rejected in this batch; nothing of it is stored.
@@ -190,6 +205,11 @@ pub enum StoreError {
     /// What is stored is damaged, and trying again does not help. Restore it from a backup.
     #[error("the store is damaged: {0}; nothing of it was deleted, restore it from a backup")]
     Damaged(String),
+    /// What is asked for is stored, but a column holds what is not of its type: which one, in which
+    /// row, and in what way. It stays as it is, and trying again does not help: somebody has to
+    /// repair the row.
+    #[error("{0}")]
+    Unreadable(String),
 }
 
 #[cfg(test)]
@@ -213,6 +233,7 @@ mod tests {
             ),
             (CommitError::Damaged(text.clone()).to_string(), damaged),
             (StoreError::Damaged(text.clone()).to_string(), damaged),
+            (StoreError::Unreadable(text.clone()).to_string(), "text"),
             (
                 StoreError::InUse { holder: "process 7".to_owned() }.to_string(),
                 "the store is in use by process 7; one engine at a time can own it",

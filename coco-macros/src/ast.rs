@@ -1,15 +1,30 @@
 //! What was written: a struct, its `#[command(…)]` and the `#[lock(…)]` of its fields.
 
+use std::time::Duration;
+
 use proc_macro2::Span;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Attribute, Data, DeriveInput, Field, LitStr, Member, Path, Type};
+use syn::{Attribute, Data, DeriveInput, Field, LitStr, Member, MetaList, Path, Type};
 
 use crate::attr::{Attr, Slot};
 use crate::errors::Errors;
 
-const COMMAND: Attr =
-    Attr { name: "command", keys: &["name", "lock", "callback", "needs", "idempotent", "crate"] };
+const COMMAND: Attr = Attr {
+    name: "command",
+    keys: &[
+        "name",
+        "lock",
+        "callback",
+        "needs",
+        "idempotent",
+        "retry",
+        "timeout",
+        "concurrency",
+        "crate",
+    ],
+};
+const RETRY: Attr = Attr { name: "retry", keys: &["attempts", "backoff", "max_backoff"] };
 const LOCK: Attr = Attr { name: "lock", keys: &["exclusive", "shared", "group"] };
 
 /// One `#[derive(Command)]`.
@@ -27,6 +42,9 @@ pub(crate) struct Keys {
     pub(crate) callback: Slot<Callback>,
     pub(crate) needs: Slot<Vec<Type>>,
     pub(crate) idempotent: Slot<()>,
+    pub(crate) retry: Slot<Retry>,
+    pub(crate) timeout: Slot<Duration>,
+    pub(crate) concurrency: Slot<u32>,
     pub(crate) crate_path: Slot<Path>,
 }
 
@@ -42,6 +60,16 @@ pub(crate) enum LockScope {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Callback {
     SerialChildren,
+}
+
+/// The keys of `retry(…)`.
+#[derive(Default)]
+pub(crate) struct Retry {
+    pub(crate) attempts: Slot<u32>,
+    pub(crate) backoff: Slot<Duration>,
+    pub(crate) max_backoff: Slot<Duration>,
+    /// False when a key could not be read.
+    pub(crate) sound: bool,
 }
 
 /// A field with `#[lock(…)]`.
@@ -98,6 +126,9 @@ impl Keys {
             "callback" => key.word("callback", Callback::WORDS, &mut self.callback),
             "needs" => key.types(&mut self.needs),
             "idempotent" => key.flag(&mut self.idempotent),
+            "retry" => key.list("attempts = 5, backoff = \"1s\"", &mut self.retry, Retry::read),
+            "timeout" => key.duration(&mut self.timeout),
+            "concurrency" => key.number(4, &mut self.concurrency),
             _ => key.path(&mut self.crate_path),
         });
     }
@@ -118,6 +149,20 @@ impl LockScope {
 
 impl Callback {
     const WORDS: &'static [(&'static str, Self)] = &[("SerialChildren", Self::SerialChildren)];
+}
+
+impl Retry {
+    fn read(list: &MetaList, errors: &mut Errors) -> syn::Result<Self> {
+        let mut this = Self::default();
+        let before = errors.count();
+        RETRY.read_list(list, errors, |name, key| match name {
+            "attempts" => key.number(5, &mut this.attempts),
+            "backoff" => key.duration(&mut this.backoff),
+            _ => key.duration(&mut this.max_backoff),
+        })?;
+        this.sound = errors.count() == before;
+        Ok(this)
+    }
 }
 
 impl<'a> LockField<'a> {

@@ -3,17 +3,24 @@
 //! A wrong key or value does not end the reading: it is noted, its value is skipped, and the next
 //! key is read. Only what is no list of keys at all ends the attribute.
 
-use proc_macro2::{Span, TokenTree};
+use std::time::Duration;
+
+use proc_macro2::{Group, Span, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
+use syn::meta::ParseNestedMeta;
 use syn::parse::ParseStream;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Attribute, Ident, LitStr, Meta, Path, Token, Type, parenthesized, token};
+use syn::{
+    Attribute, Ident, LitInt, LitStr, MacroDelimiter, Meta, MetaList, Path, Token, Type,
+    parenthesized, token,
+};
 
+use crate::duration;
 use crate::errors::Errors;
 
-/// An attribute and the keys that it knows.
+/// An attribute, or a key with keys of its own, and the keys that it knows.
 pub(crate) struct Attr {
     pub(crate) name: &'static str,
     pub(crate) keys: &'static [&'static str],
@@ -50,19 +57,39 @@ impl Attr {
         if matches!(attribute.meta, Meta::Path(_)) {
             return;
         }
-        let result = attribute.parse_nested_meta(|meta| {
-            let span = meta.path.span();
-            if let Some(name) = self.keys.iter().find(|name| meta.path.is_ident(name)) {
-                return read(name, Key { name, span, input: meta.input, errors });
-            }
-            let written = written(&meta.path);
-            let hint = hint(&written, self.keys);
-            errors.push(span, format!("unknown key `{written}` in `#[{}(…)]`; {hint}", self.name));
-            skip_value(meta.input)
-        });
+        let place = format!("#[{}(…)]", self.name);
+        let result = attribute.parse_nested_meta(|meta| self.key(&meta, &place, errors, &mut read));
         if let Err(error) = result {
             errors.push_error(error);
         }
+    }
+
+    /// The same for the keys in the `list` of a key.
+    pub(crate) fn read_list(
+        &self,
+        list: &MetaList,
+        errors: &mut Errors,
+        mut read: impl FnMut(&'static str, Key<'_>) -> syn::Result<()>,
+    ) -> syn::Result<()> {
+        let place = format!("{}(…)", self.name);
+        list.parse_nested_meta(|meta| self.key(&meta, &place, errors, &mut read))
+    }
+
+    fn key(
+        &self,
+        meta: &ParseNestedMeta<'_>,
+        place: &str,
+        errors: &mut Errors,
+        read: &mut impl FnMut(&'static str, Key<'_>) -> syn::Result<()>,
+    ) -> syn::Result<()> {
+        let span = meta.path.span();
+        if let Some(name) = self.keys.iter().find(|name| meta.path.is_ident(name)) {
+            return read(name, Key { name, span, input: meta.input, errors });
+        }
+        let written = written(&meta.path);
+        let hint = hint(&written, self.keys);
+        errors.push(span, format!("unknown key `{written}` in `{place}`; {hint}"));
+        skip_value(meta.input)
     }
 }
 
@@ -108,6 +135,32 @@ impl Key<'_> {
         Ok(())
     }
 
+    /// `key = 5`; `example` is such a number.
+    pub(crate) fn number(mut self, example: u32, slot: &mut Slot<u32>) -> syn::Result<()> {
+        let value = self.assigned(&example.to_string(), |input| {
+            let literal = input.parse::<LitInt>()?;
+            let is_plain = literal.suffix().is_empty();
+            let value = literal.base10_parse::<u32>().ok().filter(|_| is_plain);
+            value.map(|value| (literal.span(), value)).ok_or_else(|| input.error("no number"))
+        })?;
+        self.fill(slot, value);
+        Ok(())
+    }
+
+    /// `key = "30s"`
+    pub(crate) fn duration(mut self, slot: &mut Slot<Duration>) -> syn::Result<()> {
+        let text = self.assigned("\"30s\"", |input| input.parse::<LitStr>())?;
+        let value = text.and_then(|text| match duration::parse(&text.value()) {
+            Ok(duration) => Some((text.span(), duration)),
+            Err(wrong) => {
+                self.errors.push(text.span(), wrong);
+                None
+            }
+        });
+        self.fill(slot, value);
+        Ok(())
+    }
+
     /// `key = some::path`
     pub(crate) fn path(mut self, slot: &mut Slot<Path>) -> syn::Result<()> {
         let value = self.assigned("some::path", Path::parse_mod_style)?;
@@ -137,10 +190,8 @@ impl Key<'_> {
     }
 
     /// `key(Type, …)`
-    pub(crate) fn types(self, slot: &mut Slot<Vec<Type>>) -> syn::Result<()> {
-        if !self.input.peek(token::Paren) {
-            self.errors.push(self.span, format!("write `{}(Type, …)`", self.name));
-            skip_value(self.input)?;
+    pub(crate) fn types(mut self, slot: &mut Slot<Vec<Type>>) -> syn::Result<()> {
+        if !self.opens("Type, …")? {
             self.fill(slot, None);
             return Ok(());
         }
@@ -150,6 +201,44 @@ impl Key<'_> {
         let value = (self.span, types.into_iter().collect());
         self.fill(slot, Some(value));
         Ok(())
+    }
+
+    /// `key(key = value, …)`, whose keys `read` takes; `example` is such a list.
+    pub(crate) fn list<T>(
+        mut self,
+        example: &str,
+        slot: &mut Slot<T>,
+        read: impl FnOnce(&MetaList, &mut Errors) -> syn::Result<T>,
+    ) -> syn::Result<()> {
+        if !self.opens(example)? {
+            self.fill(slot, None);
+            return Ok(());
+        }
+        let group: Group = self.input.parse()?;
+        let list = MetaList {
+            path: Ident::new(self.name, self.span).into(),
+            delimiter: MacroDelimiter::Paren(token::Paren { span: group.delim_span() }),
+            tokens: group.stream(),
+        };
+        let value = match read(&list, self.errors) {
+            Ok(value) => Some((self.span, value)),
+            Err(error) => {
+                self.errors.push(error.span(), format!("write `{}({example})`", self.name));
+                None
+            }
+        };
+        self.fill(slot, value);
+        Ok(())
+    }
+
+    /// Whether the value is in parentheses; any other is skipped.
+    fn opens(&mut self, example: &str) -> syn::Result<bool> {
+        let opens = self.input.peek(token::Paren);
+        if !opens {
+            self.errors.push(self.span, format!("write `{}({example})`", self.name));
+            skip_value(self.input)?;
+        }
+        Ok(opens)
     }
 
     /// The value after `=`, or none when there is no such value.
@@ -231,24 +320,41 @@ mod tests {
 
     use super::*;
 
-    const ATTR: Attr = Attr { name: "command", keys: &["name", "lock", "needs", "idempotent"] };
+    const ATTR: Attr = Attr {
+        name: "command",
+        keys: &["name", "lock", "needs", "number", "pause", "list", "idempotent"],
+    };
+    const LIST: Attr = Attr { name: "list", keys: &["number", "pause"] };
 
     #[derive(Default)]
     struct Read {
         name: Slot<LitStr>,
         lock: Slot<u8>,
         needs: Slot<Vec<Type>>,
+        number: Slot<u32>,
+        pause: Slot<Duration>,
+        list: Slot<(Slot<u32>, Slot<Duration>)>,
         idempotent: Slot<()>,
         errors: Errors,
     }
 
     fn read(attribute: &Attribute) -> Read {
         let mut read = Read::default();
-        let Read { name, lock, needs, idempotent, errors } = &mut read;
+        let Read { name, lock, needs, number, pause, list, idempotent, errors } = &mut read;
         ATTR.read(attribute, errors, |key_name, key| match key_name {
             "name" => key.text(name),
             "lock" => key.word("lock scope", &[("None", 0), ("Execution", 1)], lock),
             "needs" => key.types(needs),
+            "number" => key.number(5, number),
+            "pause" => key.duration(pause),
+            "list" => key.list("number = 5", list, |list, errors| {
+                let mut inner = (Slot::default(), Slot::default());
+                LIST.read_list(list, errors, |name, key| match name {
+                    "number" => key.number(5, &mut inner.0),
+                    _ => key.duration(&mut inner.1),
+                })?;
+                Ok(inner)
+            }),
             _ => key.flag(idempotent),
         });
         read
@@ -256,13 +362,19 @@ mod tests {
 
     #[test]
     fn every_form() {
-        let read = read(
-            &parse_quote!(#[command(name = "a", lock = Execution, needs(u8, Vec<u8>), idempotent)]),
-        );
+        let read = read(&parse_quote!(#[command(
+            name = "a", lock = Execution, needs(u8, Vec<u8>), number = 7, pause = "2s",
+            list(pause = "1s", number = 8,), idempotent
+        )]));
         assert_eq!(read.errors.texts(), [""; 0]);
         assert_eq!(read.name.value().map(LitStr::value).as_deref(), Some("a"));
         assert_eq!(read.lock.value(), Some(&1));
         assert_eq!(read.needs.value().map(Vec::len), Some(2));
+        assert_eq!(read.number.value(), Some(&7));
+        assert_eq!(read.pause.value(), Some(&Duration::from_secs(2)));
+        let (number, pause) = read.list.value().unwrap();
+        assert_eq!(number.value(), Some(&8));
+        assert_eq!(pause.value(), Some(&Duration::from_secs(1)));
         assert!(read.idempotent.value().is_some());
     }
 
@@ -278,7 +390,7 @@ mod tests {
                 "unknown lock scope `Exec`; expected one of `None`, `Execution`",
                 "write `name = \"…\"`",
                 "unknown key `wait` in `#[command(…)]`; expected one of `name`, `lock`, `needs`, \
-                 `idempotent`",
+                 `number`, `pause`, `list`, `idempotent`",
                 "`name` is given twice",
                 "write `needs(Type, …)`",
             ]
@@ -294,10 +406,39 @@ mod tests {
             (parse_quote!(#[command(name("a"))]), "write `name = \"…\"`"),
             (parse_quote!(#[command(lock = "None")]), "write `lock = None|Execution`"),
             (parse_quote!(#[command(needs = u8)]), "write `needs(Type, …)`"),
+            (parse_quote!(#[command(number = "5")]), "write `number = 5`"),
+            (parse_quote!(#[command(number = 5s)]), "write `number = 5`"),
+            (parse_quote!(#[command(number = -5)]), "write `number = 5`"),
+            (parse_quote!(#[command(number = 5.0)]), "write `number = 5`"),
+            (parse_quote!(#[command(number = 4294967296)]), "write `number = 5`"),
+            (parse_quote!(#[command(number(5))]), "write `number = 5`"),
+            (parse_quote!(#[command(pause = 30s)]), "write `pause = \"30s\"`"),
+            (parse_quote!(#[command(pause = 30)]), "write `pause = \"30s\"`"),
+            (parse_quote!(#[command(list)]), "write `list(number = 5)`"),
+            (parse_quote!(#[command(list = 5)]), "write `list(number = 5)`"),
         ] {
             let attribute: Attribute = attribute;
             assert_eq!(read(&attribute).errors.texts(), [text]);
         }
+    }
+
+    #[test]
+    fn mistakes_in_a_list_end_neither_it_nor_the_attribute() {
+        let read = read(&parse_quote!(
+            #[command(list(numbr = 1, pause = "1x", number), name = 5, list(5), lock = Exec)]
+        ));
+        assert_eq!(
+            read.errors.texts(),
+            [
+                "unknown key `numbr` in `list(…)`; did you mean `number`?",
+                "unknown unit `x`: write it as \"500ms\", \"30s\", \"10m\", \"2h\" or \"1d\"",
+                "write `number = 5`",
+                "write `name = \"…\"`",
+                "write `list(number = 5)`",
+                "`list` is given twice",
+                "unknown lock scope `Exec`; expected one of `None`, `Execution`",
+            ]
+        );
     }
 
     #[test]
@@ -306,7 +447,7 @@ mod tests {
         assert_eq!(
             read.errors.texts(),
             ["unknown key `my::name` in `#[command(…)]`; expected one of `name`, `lock`, \
-              `needs`, `idempotent`"]
+              `needs`, `number`, `pause`, `list`, `idempotent`"]
         );
     }
 

@@ -1,11 +1,21 @@
 //! The rules that go beyond one key.
 
+use std::time::Duration;
+
+use proc_macro2::Span;
 use syn::spanned::Spanned;
 use syn::{Data, LitStr};
 
-use crate::ast::{Callback, Command, LockField, LockScope};
+use crate::ast::{Callback, Command, LockField, LockScope, Retry};
 use crate::attr::{Slot, written};
+use crate::duration;
 use crate::errors::Errors;
+
+/// No policy tries more often.
+const MOST_ATTEMPTS: u32 = 1000;
+/// The pauses of `coco_core::Retry::new`.
+const DEFAULT_BACKOFF: Duration = Duration::from_secs(1);
+const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(300);
 
 /// Notes everything that is wrong with `command` as a whole.
 pub(crate) fn check(command: &Command<'_>, errors: &mut Errors) {
@@ -13,15 +23,13 @@ pub(crate) fn check(command: &Command<'_>, errors: &mut Errors) {
     name(command, errors);
     needs(command, errors);
     locks(command, errors);
-    if let (Some(idempotent), Some(Callback::SerialChildren)) =
-        (command.keys.idempotent.key(), command.keys.callback.value())
-    {
-        errors.push(
-            idempotent,
-            "the code of a flow always runs again after a restart: leave `idempotent` out, and \
-             put it on the children that may run again",
-        );
+    if command.keys.callback.value() == Some(&Callback::SerialChildren) {
+        flow(command, errors);
     }
+    if let Some((key, keys)) = command.keys.retry.spanned() {
+        retry(key, keys, errors);
+    }
+    limits(command, errors);
 }
 
 fn shape(command: &Command<'_>, errors: &mut Errors) {
@@ -84,6 +92,85 @@ fn needs(command: &Command<'_>, errors: &mut Errors) {
     }
 }
 
+/// What only a leaf can have.
+fn flow(command: &Command<'_>, errors: &mut Errors) {
+    if let Some(idempotent) = command.keys.idempotent.key() {
+        errors.push(
+            idempotent,
+            "the code of a flow always runs again after a restart: leave `idempotent` out, and \
+             put it on the children that may run again",
+        );
+    }
+    if let Some(retry) = command.keys.retry.key() {
+        errors.push(
+            retry,
+            "a flow is not retried as a whole: put `retry(…)` on the children that may be tried \
+             again, or write `cx.child(c).retry(…)`",
+        );
+    }
+}
+
+fn retry(key: Span, retry: &Retry, errors: &mut Errors) {
+    match retry.attempts.spanned() {
+        Some((span, 0 | 1)) => errors.push(
+            span,
+            "`attempts` counts the first one, so 1 means no retry: leave `retry(…)` out, or write \
+             at least `attempts = 2`",
+        ),
+        Some((span, attempts)) if *attempts > MOST_ATTEMPTS => errors.push(
+            span,
+            format!("{attempts} attempts are too many: write at most `attempts = {MOST_ATTEMPTS}`"),
+        ),
+        None if retry.attempts.key().is_none() && retry.sound => errors.push(
+            key,
+            "say how often it is tried, the first time counted: write `retry(attempts = 5)`",
+        ),
+        _ => {}
+    }
+    let (first, longest) = (&retry.backoff, &retry.max_backoff);
+    match (first.spanned(), longest.spanned()) {
+        (Some((span, first)), Some((_, longest))) if first > longest => errors.push(
+            span,
+            "the first pause is longer than the longest one: make `backoff` shorter or \
+             `max_backoff` longer",
+        ),
+        (Some((span, first)), None) if longest.key().is_none() && *first > DEFAULT_MAX_BACKOFF => {
+            errors.push(
+                span,
+                "the first pause is longer than the longest one, which is \"5m\" by default: \
+                 give `max_backoff` too",
+            );
+        }
+        (None, Some((span, longest))) if first.key().is_none() && *longest < DEFAULT_BACKOFF => {
+            errors.push(
+                span,
+                "the longest pause is shorter than the first one, which is \"1s\" by default: \
+                 give `backoff` too",
+            );
+        }
+        _ => {}
+    }
+}
+
+fn limits(command: &Command<'_>, errors: &mut Errors) {
+    if let Some((span, &Duration::ZERO)) = command.keys.timeout.spanned() {
+        errors.push(
+            span,
+            format!(
+                "a time-out of zero leaves no time to run: {}, or leave `timeout` out",
+                duration::EXAMPLES
+            ),
+        );
+    }
+    if let Some((span, 0)) = command.keys.concurrency.spanned() {
+        errors.push(
+            span,
+            "none could run: write `concurrency = 1` for one at a time, or leave it out for any \
+             number",
+        );
+    }
+}
+
 fn locks(command: &Command<'_>, errors: &mut Errors) {
     let scope = &command.keys.lock;
     match (scope.spanned(), command.lock_fields.first()) {
@@ -137,204 +224,4 @@ pub(crate) fn group(group: &Slot<LitStr>, errors: &mut Errors) {
 }
 
 #[cfg(test)]
-mod tests {
-    use syn::{DeriveInput, parse_quote};
-
-    use super::*;
-
-    fn mistakes(input: &DeriveInput) -> Vec<String> {
-        let mut errors = Errors::default();
-        check(&Command::read(input, &mut errors), &mut errors);
-        errors.texts()
-    }
-
-    #[test]
-    fn nothing_wrong() {
-        for input in [
-            parse_quote!(
-                struct A;
-            ),
-            parse_quote!(
-                struct A(u8);
-            ),
-            parse_quote!(
-                #[command]
-                struct A {}
-            ),
-            parse_quote!(
-                #[command(lock = None)]
-                struct A;
-            ),
-            parse_quote!(
-                #[command(lock = Command)]
-                struct A(#[lock(shared)] u8);
-            ),
-            parse_quote!(
-                #[command(name = "a_1", needs(u8, u16), idempotent)]
-                struct Ä;
-            ),
-        ] {
-            assert_eq!(mistakes(&input), [""; 0]);
-        }
-    }
-
-    #[test]
-    fn one_message_a_mistake() {
-        for (input, start) in [
-            (
-                parse_quote!(
-                    enum A {}
-                ),
-                "a command is a struct; put the enum",
-            ),
-            (parse_quote!(union A { a: u8 }), "a command is a struct"),
-            (
-                parse_quote!(
-                    struct A<'a>(&'a u8);
-                ),
-                "a command cannot be generic",
-            ),
-            (
-                parse_quote!(
-                    struct A<const N: usize>;
-                ),
-                "a command cannot be generic",
-            ),
-            (
-                parse_quote!(
-                    #[command(name = "")]
-                    struct A;
-                ),
-                "the stored name is empty",
-            ),
-            (
-                parse_quote!(
-                    #[command(name = "a-b")]
-                    struct A;
-                ),
-                "the stored name `a-b` may",
-            ),
-            (
-                parse_quote!(
-                    struct Größe;
-                ),
-                "`größe` cannot be a stored name",
-            ),
-            (
-                parse_quote!(
-                    #[command(needs())]
-                    struct A;
-                ),
-                "`needs()` names nothing",
-            ),
-            (
-                parse_quote!(
-                    #[command(needs(Vec<u8>, Vec<u8>))]
-                    struct A;
-                ),
-                "`Vec<u8>` is given",
-            ),
-            (
-                parse_quote!(
-                    #[command(lock = Command)]
-                    struct A;
-                ),
-                "`lock = Command` has nothing",
-            ),
-            (
-                parse_quote!(
-                    struct A(#[lock(shared)] u8);
-                ),
-                "this lock is never taken",
-            ),
-            (
-                parse_quote!(
-                    #[command(lock = None)]
-                    struct A(#[lock(shared)] u8);
-                ),
-                "`lock = None` takes no locks",
-            ),
-            (
-                parse_quote!(
-                    #[command(lock = Command)]
-                    struct A(#[lock] u8);
-                ),
-                "write `#[lock(exclusive)]`",
-            ),
-            (
-                parse_quote!(
-                    #[command(lock = Command)]
-                    struct A(#[lock(shared, exclusive)] u8);
-                ),
-                "a lock is either",
-            ),
-            (
-                parse_quote!(
-                    #[command(lock = Command)]
-                    struct A(#[lock(shared, group = "")] u8);
-                ),
-                "the group is empty",
-            ),
-            (
-                parse_quote!(
-                    #[command(idempotent, callback = SerialChildren)]
-                    struct A;
-                ),
-                "the code of a flow always runs again",
-            ),
-            (
-                parse_quote!(
-                    #[lock(shared)]
-                    struct A;
-                ),
-                "`#[lock(…)]` belongs on a field",
-            ),
-            (
-                parse_quote!(
-                    struct A(#[command(secret)] u8);
-                ),
-                "`#[command(…)]` belongs on",
-            ),
-        ] {
-            let found = mistakes(&input);
-            assert!(found.len() == 1 && found[0].starts_with(start), "{start}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn one_mistake_is_not_two() {
-        for input in [
-            parse_quote!(
-                #[command(lock = Exec)]
-                struct A(#[lock(shared)] u8);
-            ),
-            parse_quote!(
-                #[command(lock = Command)]
-                struct A(#[lock(exclusve)] u8);
-            ),
-            parse_quote!(
-                #[command(lock = Command)]
-                struct A(
-                    #[lock(shared)]
-                    #[lock(shared)]
-                    u8,
-                );
-            ),
-            parse_quote!(
-                #[command(name = 5)]
-                struct Größe;
-            ),
-            parse_quote!(
-                #[command(needs)]
-                struct A;
-            ),
-            parse_quote!(
-                #[command(callback = Serial, idempotent)]
-                struct A;
-            ),
-        ] {
-            let found = mistakes(&input);
-            assert_eq!(found.len(), 1, "{found:?}");
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! What a sound command becomes: the implementation, and its registration.
 
+use std::time::Duration;
+
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
@@ -7,7 +9,7 @@ use syn::spanned::Spanned;
 use syn::{DeriveInput, Generics, Type, parse_quote};
 
 use crate::ast::{Callback, Command, LockField, LockScope};
-use crate::attr::written;
+use crate::attr::{Slot, written};
 use crate::check::check;
 use crate::errors::Errors;
 use crate::fallback;
@@ -52,6 +54,10 @@ pub(crate) fn implementation(command: &Command<'_>) -> TokenStream {
     let idempotent = command.keys.idempotent.value().is_some();
     let scope = command.keys.lock.value().unwrap_or(&LockScope::None).word();
     let scope = format_ident!("{scope}");
+    let retry = optional(retry(command));
+    let timeout = optional(duration(&command.keys.timeout));
+    // Of 0, `NonZeroU32::new` makes the None that stands for no limit.
+    let concurrency = command.keys.concurrency.value().unwrap_or(&0);
     let needs = command.needs();
     let locks = command.lock_fields.iter().filter_map(|field| lock(command, field));
     quote! {
@@ -66,6 +72,9 @@ pub(crate) fn implementation(command: &Command<'_>) -> TokenStream {
                     callback: <Self::Callback as #coco::callback::Callback>::KIND,
                     idempotent: #idempotent,
                     scope: #coco::lock::LockScope::#scope,
+                    retry: #retry,
+                    timeout: #timeout,
+                    concurrency: ::core::num::NonZeroU32::new(#concurrency),
                 },
                 ::core::concat!(::core::module_path!(), "::", #rust_name),
                 ::core::file!(),
@@ -107,6 +116,29 @@ fn callback(command: &Command<'_>) -> TokenStream {
             quote_spanned! {span=> #coco::callback::SerialChildren }
         }
         None => quote!(#coco::callback::NoCallback),
+    }
+}
+
+/// The policy, with the defaults of `Retry::new` for what was not written.
+fn retry(command: &Command<'_>) -> Option<TokenStream> {
+    let coco = command.coco();
+    let retry = command.keys.retry.value()?;
+    let attempts = retry.attempts.value()?;
+    let backoff = duration(&retry.backoff).map(|backoff| quote!(.backoff(#backoff)));
+    let max_backoff = duration(&retry.max_backoff).map(|longest| quote!(.max_backoff(#longest)));
+    Some(quote!(#coco::Retry::new(#attempts) #backoff #max_backoff))
+}
+
+fn duration(slot: &Slot<Duration>) -> Option<TokenStream> {
+    let duration = slot.value()?;
+    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    Some(quote!(::core::time::Duration::new(#seconds, #nanos)))
+}
+
+fn optional(value: Option<TokenStream>) -> TokenStream {
+    match value {
+        Some(value) => quote!(::core::option::Option::Some(#value)),
+        None => quote!(::core::option::Option::None),
     }
 }
 

@@ -7,6 +7,7 @@
 mod ast;
 mod attr;
 mod check;
+mod duration;
 mod errors;
 mod expand;
 mod fallback;
@@ -36,10 +37,16 @@ use syn::{DeriveInput, parse_macro_input};
 /// |---|---|---|
 /// | `name = "…"` | the name that stands for the type in the store, of the letters `a-z`, `0-9` and `_`; what is stored is found again by it | snake_case of the struct |
 /// | `lock = …` | how long the locks of its fields are held: `None`, `Execution` (until the work has succeeded, or has failed and ended) or `Command` (until the end hook is through) | `None` |
-/// | `callback = …` | what happens beyond `execute`: `SerialChildren` makes it a flow that awaits children | a leaf, whose `execute` runs once |
+/// | `callback = …` | what happens beyond `execute`: `SerialChildren` makes it a flow that awaits children | a leaf |
 /// | `needs(T, …)` | the resources that `cx.get::<T>()` gives; a coordinator does not start without them | none |
 /// | `idempotent` | a leaf whose `execute` was interrupted by the death of the process runs again, where it else fails | fails |
+/// | `retry(attempts = 5, backoff = "1s", max_backoff = "5m")` | a leaf whose `execute` fails runs again, after pauses that double from `backoff` up to `max_backoff`; `attempts`, 2 to 1000, counts the first run too | fails at once; `backoff` is `"1s"`, `max_backoff` `"5m"` |
+/// | `timeout = "10m"` | how long it may take from its first start, over restarts, before it fails | as long as it takes |
+/// | `concurrency = 4` | how many of its type run at a time, per engine | any number |
 /// | `crate = path` | where coco-core is, for a crate that has it under another name | `::coco_core` |
+///
+/// A duration is a number and a unit, `"500ms"`, `"1.5s"`, `"10m"`, `"2h"` or `"1d"`, or a sum
+/// like `"1h30m"`; the longest is 365 days.
 ///
 /// # `#[lock(…)]` on a field
 ///

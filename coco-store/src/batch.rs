@@ -1,25 +1,24 @@
 //! What a batch comes to: each step's outcome, and at most one write for each row. Pure.
 
+pub(crate) mod locks;
 pub(crate) mod sqlite;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use coco_core::CommandId;
-use coco_core::entity::{CommandEntity, OnceResult, Progress};
-use coco_core::lock::{self, HeldLock, HeldLocks, LockMode};
+use coco_core::entity::{Audit, CommandEntity, Compensation, OnceResult, Progress, Sleep};
 use coco_core::store::{Outcome, Step, Write};
+use coco_core::{CommandId, Timestamp};
 
-/// The keys that the steps ask for, each once, and whether any asks for it exclusively: who holds
-/// them decides the batch, and who shares them decides only about an exclusive request.
-pub(crate) fn asked_keys<'a>(steps: &[&'a Step]) -> Vec<(&'a str, &'a str, bool)> {
-    let requests = steps.iter().filter_map(|step| step.request.as_deref());
-    let mut keys = BTreeMap::new();
-    for lock in requests.flat_map(|request| &request.locks) {
-        let exclusive = keys.entry((lock.group.as_ref(), lock.key.as_str())).or_insert(false);
-        *exclusive |= lock.mode == LockMode::Exclusive;
-    }
-    keys.into_iter().map(|((group, key), exclusive)| (group, key, exclusive)).collect()
+use self::locks::LockChanges;
+
+/// The submit keys that are taken, and by which commands.
+pub(crate) type TakenKeys = HashMap<Arc<str>, CommandId>;
+
+/// The keys that the steps submit commands with.
+pub(crate) fn submit_keys<'a>(steps: &[&'a Step]) -> impl Iterator<Item = &'a str> {
+    steps.iter().filter_map(|step| step.submit_key().map(AsRef::as_ref))
 }
 
 /// What is to be written for a batch.
@@ -27,17 +26,27 @@ pub(crate) fn asked_keys<'a>(steps: &[&'a Step]) -> Vec<(&'a str, &'a str, bool)
 pub(crate) struct Plan<'a> {
     /// For each step, in their order.
     pub(crate) outcomes: Vec<Outcome>,
-    /// Whose locks are deleted, before any are inserted.
-    pub(crate) released: BTreeSet<CommandId>,
-    /// The locks to insert.
-    pub(crate) granted: Vec<HeldLock>,
+    /// What becomes of the locks.
+    pub(crate) locks: LockChanges,
     /// The rows to insert.
     pub(crate) inserts: Vec<Cow<'a, CommandEntity>>,
     /// The rows to update.
     pub(crate) updates: Vec<(CommandId, Cow<'a, Progress>)>,
+    /// When stored commands were undone by themselves: said after the updates.
+    pub(crate) compensated: BTreeMap<CommandId, Timestamp>,
     /// The results to insert.
     pub(crate) once_results: Vec<&'a OnceResult>,
+    /// The sleeps to insert.
+    pub(crate) sleeps: Vec<&'a Sleep>,
+    /// When stored undo commands were through: said before any are inserted.
+    pub(crate) undone: BTreeMap<(CommandId, i32), Timestamp>,
+    /// The undo commands to insert.
+    pub(crate) registered: Vec<Cow<'a, Compensation>>,
+    /// What operators did, oldest first.
+    pub(crate) audit: Vec<&'a Audit>,
+    taken_keys: TakenKeys,
     rows: HashMap<CommandId, Row>,
+    registered_at: HashMap<(CommandId, i32), usize>,
 }
 
 /// Where the write of a row stands in the plan.
@@ -48,56 +57,53 @@ enum Row {
 }
 
 impl<'a> Plan<'a> {
-    /// Decides `steps` in their order; `held` says who holds the keys that they ask for.
-    pub(crate) fn new(steps: &[&'a Step], mut held: HeldLocks) -> Self {
-        let mut plan = Self::default();
-        let mut owners = held.iter().map(|held| held.owner).collect();
+    /// Decides `steps` in their order, beside the locks and the keys that are stored.
+    pub(crate) fn new(steps: &[&'a Step], locks: LockChanges, taken_keys: TakenKeys) -> Self {
+        let mut plan = Self { locks, taken_keys, ..Self::default() };
         for step in steps {
-            let outcome = plan.decide(step, &mut held, &mut owners);
+            let outcome = plan.decide(step);
             plan.outcomes.push(outcome);
         }
         plan
     }
 
-    fn decide(
-        &mut self,
-        step: &'a Step,
-        held: &mut HeldLocks,
-        owners: &mut HashSet<CommandId>,
-    ) -> Outcome {
-        if let Some(request) = &step.request {
-            if let Err(conflict) = lock::decide(held, request) {
-                return Outcome::Conflict(conflict);
-            }
-            for lock in request.granted() {
-                owners.insert(lock.owner);
-                held.insert(lock.clone());
-                self.granted.push(lock);
-            }
+    fn decide(&mut self, step: &'a Step) -> Outcome {
+        if let Some(taken) = step.submit_key().and_then(|key| self.taken_keys.get(key)) {
+            return Outcome::Duplicate(*taken);
+        }
+        if let Some(request) = &step.request
+            && let Err(conflict) = self.locks.grant(request)
+        {
+            return Outcome::Conflict(conflict);
         }
         for write in &step.writes {
             match write {
                 Write::Insert(entity) => self.insert(entity),
                 Write::Update(id, progress) => self.update(*id, progress),
+                Write::Compensated(id, at) => self.compensated(*id, *at),
                 Write::Once(result) => self.once_results.push(result),
-                Write::Release(owner) => {
-                    self.released.insert(*owner);
-                    if owners.remove(owner) {
-                        held.release(*owner);
-                        self.granted.retain(|lock| lock.owner != *owner);
-                    }
-                }
+                Write::Sleep(sleep) => self.sleeps.push(sleep),
+                Write::Register(entry) => self.register(entry),
+                Write::Undone(id, position, at) => self.undone(*id, *position, *at),
+                Write::Release(_) | Write::Pass { .. } => self.locks.apply(write),
+                Write::Audit(entry) => self.audit.push(entry),
             }
         }
         Outcome::Applied
     }
 
     fn insert(&mut self, entity: &'a CommandEntity) {
+        if let Some(key) = &entity.submit_key {
+            self.taken_keys.insert(Arc::clone(key), entity.command_id);
+        }
         self.rows.insert(entity.command_id, Row::Insert(self.inserts.len()));
         self.inserts.push(Cow::Borrowed(entity));
     }
 
     fn update(&mut self, id: CommandId, progress: &'a Progress) {
+        if progress.compensated_at.is_some() {
+            self.compensated.remove(&id);
+        }
         match self.rows.get(&id) {
             Some(Row::Insert(at)) => self.inserts[*at].to_mut().progress.overlay(progress),
             Some(Row::Update(at)) => self.updates[*at].1.to_mut().overlay(progress),
@@ -105,6 +111,28 @@ impl<'a> Plan<'a> {
                 self.rows.insert(id, Row::Update(self.updates.len()));
                 self.updates.push((id, Cow::Borrowed(progress)));
             }
+        }
+    }
+
+    fn compensated(&mut self, id: CommandId, at: Timestamp) {
+        if let Some(Row::Insert(row)) = self.rows.get(&id) {
+            self.inserts[*row].to_mut().progress.compensated_at = Some(at);
+        } else {
+            self.compensated.insert(id, at);
+        }
+    }
+
+    fn register(&mut self, entry: &'a Compensation) {
+        let key = (entry.command_id, entry.position);
+        self.registered_at.insert(key, self.registered.len());
+        self.registered.push(Cow::Borrowed(entry));
+    }
+
+    fn undone(&mut self, id: CommandId, position: i32, at: Timestamp) {
+        if let Some(row) = self.registered_at.get(&(id, position)) {
+            self.registered[*row].to_mut().compensated_at = Some(at);
+        } else {
+            self.undone.insert((id, position), at);
         }
     }
 }

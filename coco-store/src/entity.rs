@@ -1,5 +1,8 @@
 //! The tables, one file each.
 
+pub(crate) mod audit;
 pub(crate) mod command_entity;
+pub(crate) mod compensation;
 pub(crate) mod migration;
 pub(crate) mod once_result;
+pub(crate) mod sleep;

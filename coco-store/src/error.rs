@@ -22,8 +22,19 @@ impl From<sqlx::Error> for WriteError {
                 Self::Data(database.message().to_owned())
             }
             sqlx::Error::Encode(_) => Self::Data(error.to_string()),
+            // A lock or a key that is stored, and that decides this very step.
+            sqlx::Error::ColumnDecode { .. } => {
+                Self::Data(format!("a row that decides about it cannot be read: {error}"))
+            }
             _ => unavailable(error).into(),
         }
+    }
+}
+
+/// A row that is no JSON.
+impl From<serde_json::Error> for WriteError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Data(error.to_string())
     }
 }
 

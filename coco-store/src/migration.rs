@@ -1,7 +1,9 @@
 //! The changes of the schema, one file each, in their order. A change that was released is never
 //! edited: a new one follows it.
 
+mod columns;
 mod m0001_commands;
+mod m0002_failures;
 
 use sea_orm::DynIden;
 use sea_orm_migration::sea_query::{Alias, IntoIden};
@@ -16,10 +18,13 @@ pub(crate) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_commands::Migration)]
+        vec![Box::new(m0001_commands::Migration), Box::new(m0002_failures::Migration)]
     }
 
     fn migration_table_name() -> DynIden {
         Alias::new(TABLE).into_iden()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use coco_core::CommandId;
-use coco_core::entity::{CommandEntity, TreeRows};
+use coco_core::entity::{Audit, CommandEntity, TreeRows};
 use coco_core::store::{CommitError, Lease, Outcome, Step, Store, StoreError, StoreFuture};
 use sea_orm::DatabaseConnection;
 
@@ -102,6 +102,10 @@ impl Store for SeaOrmStore {
 
     fn entity(&self, id: CommandId) -> StoreFuture<'_, Result<Option<CommandEntity>, StoreError>> {
         Box::pin(read::entity(&self.readers, id))
+    }
+
+    fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>> {
+        Box::pin(read::audit(&self.readers, root))
     }
 }
 

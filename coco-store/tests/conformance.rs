@@ -38,6 +38,24 @@ impl Fixture for File {
         let done = database.execute_raw(update).await.expect("failed to write the status");
         done.rows_affected() == 1
     }
+
+    async fn spoil(&self, table: &'static str, command: CommandId) -> bool {
+        let database = Database::connect(self.address()).await.expect("failed to connect");
+        let column = match table {
+            "command_entities" => "created_at",
+            "once_results" => "end_order",
+            "sleeps" => "micros",
+            "compensations" => "command_parameters",
+            "audit" => "reason",
+            _ => return false,
+        };
+        let update =
+            format!("UPDATE {table} SET {column} = CAST(x'ff' AS TEXT) WHERE command_id = ?");
+        let values = [(*command.as_uuid()).into()];
+        let update = Statement::from_sql_and_values(DbBackend::Sqlite, update, values);
+        let done = database.execute_raw(update).await.expect("failed to spoil a row");
+        done.rows_affected() == 1
+    }
 }
 
 coco_core::store_conformance!(File::new());

@@ -83,12 +83,12 @@ async fn older_tables_are_not_migrated_under_an_engine() {
     let place = Place::new();
     let engine = place.open().await;
     let lease = engine.acquire().await.unwrap();
-    change(&place, "DELETE FROM coco_migrations").await;
+    change(&place, "DELETE FROM coco_migrations WHERE version = 'm0002_failures'").await;
     let error = SeaOrmStore::connect(&place.address()).await.unwrap_err().to_string();
     let ours = format!("process {}", std::process::id());
     assert!(error.contains(&ours) && error.contains("must stop"), "{error}");
 
-    change(&place, "INSERT INTO coco_migrations VALUES ('m0001_commands', 0)").await;
+    change(&place, "INSERT INTO coco_migrations VALUES ('m0002_failures', 0)").await;
     place.open().await;
     drop(lease);
 }

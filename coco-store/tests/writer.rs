@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
+use coco_core::entity::{Audit, Compensation, Sleep};
 use coco_core::lock::{Lock, LockMode, LockRequest};
 use coco_core::store::{CommitError, Lease, Outcome, Step, Store, Write};
 use coco_core::{CommandStatus, Timestamp};
@@ -81,6 +82,90 @@ async fn a_batch_costs_the_same_statements_whatever_its_size() {
         let all = ids.flat_map(|n| [locked(n), update(n), once(n), release(n)]).collect();
         let expected = Statistics { commits: 1, statements: 3 + 4 };
         assert_eq!(cost(&store, &lease, all).await, expected, "{size} of everything");
+    }
+}
+
+/// One write of each of the new kinds, in the tree of `n`, which is stored and holds a lock.
+fn rarities(n: u128) -> Vec<Write> {
+    let at = Timestamp::from_micros(1);
+    let sleep =
+        Sleep { command_id: id(n), root_command_id: id(n), position: 1, micros: 1, wake_at: at };
+    let compensation = |position| Compensation {
+        command_id: id(n),
+        root_command_id: id(n),
+        position,
+        command_type: "delete_disk".into(),
+        command_parameters: "{}".into(),
+        end_order: 1,
+        created_at: at,
+        compensated_at: None,
+    };
+    let audit = Audit {
+        at,
+        action: "cancel".into(),
+        command_id: id(n),
+        root_command_id: id(n),
+        status: CommandStatus::Active,
+        reason: "why".into(),
+        linked: None,
+    };
+    vec![
+        Write::Sleep(Box::new(sleep)),
+        Write::Register(Box::new(compensation(2))),
+        Write::Register(Box::new(compensation(3))),
+        Write::Compensated(id(n), at),
+        Write::Audit(Box::new(audit)),
+    ]
+}
+
+fn keyed(n: u128, key: u128) -> Step {
+    let mut step = insert(n);
+    if let [Write::Insert(entity)] = &mut step.writes[..] {
+        entity.submit_key = Some(key.to_string().into());
+    }
+    step
+}
+
+#[tokio::test]
+async fn what_is_rare_costs_a_statement_each_and_only_where_it_is() {
+    let place = Place::new();
+    let store = place.open().await;
+    let lease = store.acquire().await.unwrap();
+    let mut next = 0;
+    for size in [1, 2, 64, 500] {
+        let ids = next + 1..=next + size;
+        next += 5 * size;
+        apply(&store, &lease, ids.clone().map(locked).collect()).await;
+        let writes = ids.clone().flat_map(|n| rarities(n).into_iter().map(move |w| step(n, w)));
+        let expected = |statements| Statistics { commits: 1, statements };
+        // Sleeps, compensations, what was compensated, the audit.
+        assert_eq!(cost(&store, &lease, writes.collect()).await, expected(3 + 4), "{size}");
+        let undone =
+            ids.clone().map(|n| step(n, Write::Undone(id(n), 2, Timestamp::from_micros(2))));
+        assert_eq!(cost(&store, &lease, undone.collect()).await, expected(3 + 1), "{size}");
+        // The keys that are taken, the inserts.
+        let keys = ids.clone().map(|n| keyed(n + size, n));
+        assert_eq!(cost(&store, &lease, keys.collect()).await, expected(3 + 2), "{size}");
+        let before = store.statistics().statements;
+        let again: Vec<Step> = ids.clone().map(|n| keyed(n + 2 * size, n)).collect();
+        let outcomes = store.commit(&lease, again.into()).await.unwrap();
+        let expected_outcomes: Vec<_> =
+            ids.clone().map(|n| Outcome::Duplicate(id(n + size))).collect();
+        assert_eq!(outcomes, expected_outcomes);
+        assert_eq!(store.statistics().statements - before, 3 + 1, "{size}");
+        // Duplicates of each other are found without a statement.
+        let twice = ids.clone().flat_map(|n| [3, 4].map(|times| keyed(n + times * size, n + size)));
+        let before = store.statistics().statements;
+        let outcomes = store.commit(&lease, twice.collect()).await.unwrap();
+        let applied = outcomes.iter().filter(|outcome| **outcome == Outcome::Applied).count();
+        assert_eq!(applied as u128, size);
+        assert_eq!(store.statistics().statements - before, 3 + 2, "{size}");
+        // What they hold, its deletion, its insertion.
+        let passes = ids.clone().map(|n| {
+            let to = id(n + size);
+            step(n, Write::Pass { from: id(n), to, command_type: "move_disk".into() })
+        });
+        assert_eq!(cost(&store, &lease, passes.collect()).await, expected(3 + 3), "{size}");
     }
 }
 

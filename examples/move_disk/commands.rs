@@ -1,13 +1,12 @@
-//! The commands: one flow, and the leaves that it awaits.
+//! The command: a flow that awaits its leaves, one after the other or a few side by side.
 //!
 //! ```text
 //! MoveDisk ─► MeasureImage ─► RecordChecksum … ─► MakeRoom ─► CopyGroup … ─► VerifyGroup …
-//!          ─► Switch ─► ReadTarget ─► RemoveSource
+//!          ─► Switch ─► ReadTarget ─► SetAside            and then the old image is removed
 //! ```
 //!
-//! A leaf that was cut off runs again, so each one is `idempotent`: it may be done twice, and what
-//! it did is on the disk before its end is stored. Once that is stored it says so, in its
-//! `end_successfully`.
+//! When one of them fails, or the move is cancelled, what was done is undone, newest first. Nothing
+//! can fail any more when the flow has succeeded: only then the old image is removed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,7 +16,10 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
 use crate::disk::Disk;
-use crate::image::{self, Checksum, Group};
+use crate::image;
+use crate::leaves::{
+    CopyGroup, MakeRoom, MeasureImage, ReadTarget, RecordChecksum, SetAside, Switch, VerifyGroup,
+};
 use crate::say;
 
 /// How many groups are worked on at a time.
@@ -38,7 +40,7 @@ pub struct Directory(String);
 /// Meanwhile nobody else may move the image, nor bring another one to its new place; other images
 /// may be moved to the same directory.
 #[derive(Command, Serialize, Deserialize)]
-#[command(lock = Execution, callback = SerialChildren)]
+#[command(lock = Command, callback = SerialChildren, needs(Disk))]
 pub struct MoveDisk {
     #[lock(exclusive)]
     pub image: Image,
@@ -78,7 +80,7 @@ impl Execute for MoveDisk {
 
         cx.child(Switch { copy: copy.clone(), target: target.clone() }).await?;
         let sha256 = cx.child(ReadTarget { target: target.clone() }).await?;
-        cx.child(RemoveSource { image: image.clone() }).await?;
+        cx.child(SetAside { image: image.clone(), aside: self.aside(cx.id()) }).await?;
         Ok(Moved { image: image.clone(), target: target.clone(), sha256 })
     }
 
@@ -97,16 +99,11 @@ impl Execute for MoveDisk {
         .await?
     }
 
-    /// Removes what was copied. A move that has failed stays failed, so it is only said when
-    /// that does not work.
-    async fn end_with_failure(&mut self, _: &Failure, cx: &LeafContext<Self>) -> Result<()> {
-        let copy = self.copy(cx.id());
-        spawn_blocking(move || {
-            if let Err(error) = image::remove(&copy) {
-                say(format_args!("the copy is left behind: {error}"));
-            }
-        })
-        .await?;
+    /// Removes the image from its old place: a move that has succeeded is not undone any more.
+    async fn end_successfully(&mut self, _: &Moved, cx: &LeafContext<Self>) -> Result<()> {
+        let aside = self.aside(cx.id());
+        cx.get::<Disk>().end(cx, move || image::remove(&aside)).await?;
+        say(format_args!("removed {}", self.image));
         Ok(())
     }
 }
@@ -134,6 +131,11 @@ impl MoveDisk {
     /// Where the copy of the move `id` grows until it is whole.
     fn copy(&self, id: CommandId) -> PathBuf {
         Path::new(&self.directory.0).join(format!(".move-{id}.part"))
+    }
+
+    /// Where the image waits for the end of the move `id`.
+    fn aside(&self, id: CommandId) -> PathBuf {
+        self.image.path().with_file_name(format!(".move-{id}.old"))
     }
 }
 
@@ -165,204 +167,6 @@ async fn side_by_side<C: Command>(
             return Ok(outputs);
         }
         outputs.extend(cx.children(next).await?);
-    }
-}
-
-/// Finds out how large the image is.
-#[derive(Command, Serialize, Deserialize)]
-#[command(idempotent, needs(Disk))]
-pub struct MeasureImage {
-    image: Image,
-}
-
-impl Execute for MeasureImage {
-    type Output = u64;
-
-    async fn execute(&mut self, cx: &Context<Self>) -> Result<u64> {
-        let image = self.image.path();
-        cx.get::<Disk>().work(cx, None, move || image::size(&image)).await
-    }
-
-    async fn end_successfully(&mut self, size: &u64, _: &LeafContext<Self>) -> Result<()> {
-        say(format_args!("measured {}: {size} bytes", self.image));
-        Ok(())
-    }
-}
-
-/// Takes the SHA-256 of a group, by which its copy is verified.
-#[derive(Command, Serialize, Deserialize)]
-#[command(idempotent, needs(Disk))]
-pub struct RecordChecksum {
-    image: Image,
-    group: Group,
-}
-
-impl Execute for RecordChecksum {
-    type Output = String;
-
-    async fn execute(&mut self, cx: &Context<Self>) -> Result<String> {
-        let mut checksum = Checksum::default();
-        for extent in self.group.extents() {
-            let (image, before) = (self.image.path(), checksum);
-            let with = move || before.with(&image, extent);
-            checksum = cx.get::<Disk>().work(cx, Some(extent), with).await?;
-        }
-        Ok(checksum.into_text())
-    }
-
-    async fn end_successfully(&mut self, _: &String, _: &LeafContext<Self>) -> Result<()> {
-        say(format_args!("recorded {}", self.group));
-        Ok(())
-    }
-}
-
-/// Makes the file that the groups are copied to. No group is copied before it has ended.
-#[derive(Command, Serialize, Deserialize)]
-#[command(idempotent, needs(Disk))]
-pub struct MakeRoom {
-    copy: PathBuf,
-    size: u64,
-}
-
-impl Execute for MakeRoom {
-    type Output = ();
-
-    async fn execute(&mut self, cx: &Context<Self>) -> Result<()> {
-        let (copy, size) = (self.copy.clone(), self.size);
-        cx.get::<Disk>().work(cx, None, move || image::make_room(&copy, size)).await
-    }
-
-    async fn end_successfully(&mut self, (): &(), _: &LeafContext<Self>) -> Result<()> {
-        say(format_args!("made room for {} bytes", self.size));
-        Ok(())
-    }
-}
-
-/// Copies a group, to where it stands in the image. The image is not written meanwhile, so the
-/// same bytes are copied each time.
-#[derive(Command, Serialize, Deserialize)]
-#[command(idempotent, needs(Disk))]
-pub struct CopyGroup {
-    image: Image,
-    copy: PathBuf,
-    group: Group,
-}
-
-impl Execute for CopyGroup {
-    type Output = ();
-
-    async fn execute(&mut self, cx: &Context<Self>) -> Result<()> {
-        let disk = cx.get::<Disk>();
-        for extent in self.group.extents() {
-            disk.turn(extent).await;
-            let (image, copy) = (self.image.path(), self.copy.clone());
-            let copying = move || image::copy_extent(&image, &copy, extent);
-            disk.work(cx, Some(extent), copying).await?;
-        }
-        let copy = self.copy.clone();
-        Ok(spawn_blocking(move || image::sync(&copy)).await??)
-    }
-
-    async fn end_successfully(&mut self, (): &(), _: &LeafContext<Self>) -> Result<()> {
-        say(format_args!("copied {}", self.group));
-        Ok(())
-    }
-}
-
-/// Compares a group of the copy with the checksum that was recorded.
-#[derive(Command, Serialize, Deserialize)]
-#[command(idempotent, needs(Disk))]
-pub struct VerifyGroup {
-    copy: PathBuf,
-    group: Group,
-    sha256: String,
-}
-
-impl Execute for VerifyGroup {
-    type Output = ();
-
-    async fn execute(&mut self, cx: &Context<Self>) -> Result<()> {
-        let mut checksum = Checksum::default();
-        for extent in self.group.extents() {
-            let (copy, before) = (self.copy.clone(), checksum);
-            let with = move || before.with(&copy, extent);
-            checksum = cx.get::<Disk>().work(cx, Some(extent), with).await?;
-        }
-        if checksum.into_text() == self.sha256 {
-            Ok(())
-        } else {
-            Err(Error::other(format!("the copy of {} differs from the image", self.group)))
-        }
-    }
-
-    async fn end_successfully(&mut self, (): &(), _: &LeafContext<Self>) -> Result<()> {
-        say(format_args!("verified {}", self.group));
-        Ok(())
-    }
-}
-
-/// Gives the copy its final name. Where it was cut off after that, there is no copy any more.
-#[derive(Command, Serialize, Deserialize)]
-#[command(idempotent, needs(Disk))]
-pub struct Switch {
-    copy: PathBuf,
-    target: Image,
-}
-
-impl Execute for Switch {
-    type Output = ();
-
-    async fn execute(&mut self, cx: &Context<Self>) -> Result<()> {
-        let (copy, target) = (self.copy.clone(), self.target.path());
-        cx.get::<Disk>().work(cx, None, move || image::switch(&copy, &target)).await
-    }
-
-    async fn end_successfully(&mut self, (): &(), _: &LeafContext<Self>) -> Result<()> {
-        say(format_args!("switched to {}", self.target));
-        Ok(())
-    }
-}
-
-/// Takes the SHA-256 of the whole image in its new place.
-#[derive(Command, Serialize, Deserialize)]
-#[command(idempotent, needs(Disk))]
-pub struct ReadTarget {
-    target: Image,
-}
-
-impl Execute for ReadTarget {
-    type Output = String;
-
-    async fn execute(&mut self, cx: &Context<Self>) -> Result<String> {
-        let target = self.target.path();
-        let read = move || Checksum::of(&target).map(Checksum::into_text);
-        cx.get::<Disk>().work(cx, None, read).await
-    }
-
-    async fn end_successfully(&mut self, _: &String, _: &LeafContext<Self>) -> Result<()> {
-        say(format_args!("read {}", self.target));
-        Ok(())
-    }
-}
-
-/// Removes the image from its old place. Where it was cut off, the image may be gone already.
-#[derive(Command, Serialize, Deserialize)]
-#[command(idempotent, needs(Disk))]
-pub struct RemoveSource {
-    image: Image,
-}
-
-impl Execute for RemoveSource {
-    type Output = ();
-
-    async fn execute(&mut self, cx: &Context<Self>) -> Result<()> {
-        let image = self.image.path();
-        cx.get::<Disk>().work(cx, None, move || image::remove(&image)).await
-    }
-
-    async fn end_successfully(&mut self, (): &(), _: &LeafContext<Self>) -> Result<()> {
-        say(format_args!("removed {}", self.image));
-        Ok(())
     }
 }
 

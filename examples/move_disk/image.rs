@@ -133,20 +133,41 @@ pub fn sync(copy: &Path) -> io::Result<()> {
     about(copy, || OpenOptions::new().write(true).open(copy)?.sync_all())
 }
 
-/// Gives `copy` its final name, which nothing may have yet.
-pub fn switch(copy: &Path, target: &Path) -> io::Result<()> {
-    about(target, || {
-        match (copy.try_exists()?, target.try_exists()?) {
-            (true, true) => return Err(ErrorKind::AlreadyExists.into()),
-            (true, false) => {
-                sync(copy)?;
-                fs::rename(copy, target)?;
+/// Cuts `copy` off where `group` begins, unless it is shorter already, or gone.
+pub fn cut_off(copy: &Path, group: Group) -> io::Result<()> {
+    about(copy, || match OpenOptions::new().write(true).open(copy) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        file => {
+            let file = file?;
+            if file.metadata()?.len() > group.start {
+                file.set_len(group.start)?;
             }
-            // It was switched before.
+            file.sync_all()
+        }
+    })
+}
+
+/// Gives a file another name in its directory, which nothing may have yet.
+pub fn rename(old: &Path, new: &Path) -> io::Result<()> {
+    about(new, || {
+        match (old.try_exists()?, new.try_exists()?) {
+            (true, true) => return Err(ErrorKind::AlreadyExists.into()),
+            (true, false) => fs::rename(old, new)?,
+            // It was renamed before.
             (false, true) => {}
             (false, false) => return Err(ErrorKind::NotFound.into()),
         }
-        sync_names(target)
+        sync_names(new)
+    })
+}
+
+/// Undoes a [`rename`] that may not have happened, or is undone already.
+pub fn rename_back(old: &Path, new: &Path) -> io::Result<()> {
+    about(old, || {
+        if !old.try_exists()? && new.try_exists()? {
+            fs::rename(new, old)?;
+        }
+        sync_names(old)
     })
 }
 

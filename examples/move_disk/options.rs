@@ -7,19 +7,21 @@ use std::path::PathBuf;
 pub const USAGE: &str = "\
 Moves disk images into a directory, and survives `kill -9` on the way.
 
-usage: move_disk [--rate MIB_PER_S] [--ledger FILE]
+usage: move_disk [--rate MIB_PER_S] [--fail-extent N] [--ledger FILE]
        move_disk --db FILE --image FILE [--image FILE …] --to DIR
-                 [--rate MIB_PER_S] [--ledger FILE]
+                 [--rate MIB_PER_S] [--fail-extent N] [--ledger FILE]
 
   --db FILE         where the commands are stored; made when it is not there
   --image FILE      a file to move; any file will do
   --to DIR          the directory to move it to
   --rate MIB_PER_S  copy no faster than so many MiB a second
+  --fail-extent N   fail when the extent N, from 0, is copied: the move is undone
   --ledger FILE     append a line for each extent that is worked on:
                     command-id extent attempt
 
 Without --db, --image and --to a sample is made and moved. Started again with the
-same --db, it first goes on with what is unfinished there.
+same --db, it first goes on with what is unfinished there. Ctrl-C cancels what is
+being moved, and waits until it is undone.
 ";
 
 /// What is asked for.
@@ -38,6 +40,8 @@ pub struct Options {
     pub job: Option<Job>,
     /// In MiB a second.
     pub rate: Option<u32>,
+    /// The extent that cannot be copied.
+    pub fail_extent: Option<u64>,
     /// Where each piece of work gets a line.
     pub ledger: Option<PathBuf>,
 }
@@ -59,13 +63,13 @@ pub struct Job {
 /// What is wrong with it.
 pub fn read(mut words: impl Iterator<Item = OsString>) -> Result<Wish, String> {
     let (mut db, mut images, mut to) = (None, Vec::new(), None);
-    let (mut rate, mut ledger) = (None, None);
+    let (mut rate, mut fail_extent, mut ledger) = (None, None, None);
     while let Some(word) = words.next() {
         let name = word.to_str().unwrap_or_default();
         if matches!(name, "--help" | "-h") {
             return Ok(Wish::Help);
         }
-        if !matches!(name, "--db" | "--image" | "--to" | "--rate" | "--ledger") {
+        if !matches!(name, "--db" | "--image" | "--to" | "--rate" | "--fail-extent" | "--ledger") {
             return Err(format!("`{}` is not known here", word.display()));
         }
         let value = words.next().filter(|value| !value.is_empty());
@@ -74,6 +78,7 @@ pub fn read(mut words: impl Iterator<Item = OsString>) -> Result<Wish, String> {
             "--db" => db.replace(text(&value)?.to_owned()).is_none(),
             "--to" => to.replace(PathBuf::from(value)).is_none(),
             "--rate" => rate.replace(mib_per_second(&value)?).is_none(),
+            "--fail-extent" => fail_extent.replace(extent(&value)?).is_none(),
             "--ledger" => ledger.replace(PathBuf::from(value)).is_none(),
             _ => {
                 images.push(PathBuf::from(value));
@@ -91,7 +96,7 @@ pub fn read(mut words: impl Iterator<Item = OsString>) -> Result<Wish, String> {
         (Some(_), Some(_)) if images.is_empty() => return Err("`--image` is missing".to_owned()),
         (Some(db), Some(to)) => Some(Job { db, images, to }),
     };
-    Ok(Wish::Move(Options { job, rate, ledger }))
+    Ok(Wish::Move(Options { job, rate, fail_extent, ledger }))
 }
 
 fn text(value: &OsStr) -> Result<&str, String> {
@@ -108,6 +113,13 @@ fn mib_per_second(value: &OsStr) -> Result<u32, String> {
     })
 }
 
+fn extent(value: &OsStr) -> Result<u64, String> {
+    let number = text(value)?.parse();
+    number.map_err(|_| {
+        format!("`--fail-extent` is the number of an extent, and not `{}`", value.display())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,8 +133,9 @@ mod tests {
         assert_eq!(read_line(""), Ok(Wish::Move(Options::default())));
         assert_eq!(read_line("--rate 5 -h"), Ok(Wish::Help));
         let job = Job { db: "d".to_owned(), images: vec!["a".into(), "b".into()], to: "t".into() };
-        let options = Options { job: Some(job), rate: Some(5), ledger: Some("l".into()) };
-        let line = "--image a --db d --to t --image b --rate 5 --ledger l";
+        let (rate, fail_extent, ledger) = (Some(5), Some(0), Some("l".into()));
+        let options = Options { job: Some(job), rate, fail_extent, ledger };
+        let line = "--image a --db d --to t --image b --rate 5 --fail-extent 0 --ledger l";
         assert_eq!(read_line(line), Ok(Wish::Move(options)));
     }
 
@@ -138,6 +151,7 @@ mod tests {
             ("--db d --db e", "`--db` is given twice"),
             ("--rate 0", "not `0`"),
             ("--rate fast", "not `fast`"),
+            ("--fail-extent -1", "not `-1`"),
         ] {
             let mistake = read_line(line).unwrap_err();
             assert!(mistake.contains(named), "{line}: {mistake}");

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Builds the example `move_disk` beside this test, with the same profile, and says where it is.
-pub(crate) fn move_disk() -> PathBuf {
+/// Builds an example beside this test, with the same profile, and says where it is.
+pub(crate) fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own file");
     // <target>/<profile>/deps/<test>
     let profile = test.ancestors().nth(2).expect("a test lies in a folder of its profile");
@@ -12,7 +12,7 @@ pub(crate) fn move_disk() -> PathBuf {
     let profile = profile.file_name().and_then(|name| name.to_str()).expect("a profile is text");
     // Packages are built with the features that all of the workspace asks for, as for the tests.
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()))
-        .args(["build", "--quiet", "--workspace", "--example", "move_disk"])
+        .args(["build", "--quiet", "--workspace", "--example", name])
         .args(["--message-format", "json-render-diagnostics"])
         .args(["--profile", if profile == "debug" { "dev" } else { profile }])
         .arg("--target-dir")
@@ -25,7 +25,7 @@ pub(crate) fn move_disk() -> PathBuf {
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "move_disk")
+        .filter(|message| message["target"]["name"] == name)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .expect("cargo says where it put the example")
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What each step of a move begins its line with.
-const STEPS: [&str; 9] = [
+pub(crate) const STEPS: [&str; 10] = [
     "going on",
     "measured",
     "recorded",
@@ -12,14 +12,22 @@ const STEPS: [&str; 9] = [
     "verified",
     "switched",
     "read",
+    "set",
     "removed",
 ];
+/// The steps after which little time is left to cancel.
+pub(crate) const LAST_STEPS: [&str; 4] = ["verified", "switched", "read", "set"];
+/// What each step of undoing a move begins its line with.
+pub(crate) const STEPS_BACK: [&str; 5] =
+    ["cancelled", "undone", "undone: the copy", "undone: the switch", "undone: the room"];
 /// As many lines as a move prints.
-pub(crate) const LINES: u32 = 55;
+pub(crate) const LINES: u32 = 56;
+/// After as many lines a process that only undoes is killed.
+pub(crate) const LINES_BACK: u64 = 12;
 /// So many lines are printed only when something has ended since the start.
 const LINES_OF_PROGRESS: u64 = 7;
 
-/// When a process is killed.
+/// When a process gets a signal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Moment {
     /// So long after it was started.
@@ -28,6 +36,25 @@ pub(crate) enum Moment {
     Lines(u64, Duration),
     /// So long after it printed a line that begins so.
     Step(&'static str, Duration),
+}
+
+impl Moment {
+    /// How long after the start it is, if nothing need be printed before.
+    pub(crate) const fn at_start(&self) -> Option<Duration> {
+        match self {
+            Self::After(time) | Self::Lines(0, time) => Some(*time),
+            Self::Lines(..) | Self::Step(..) => None,
+        }
+    }
+
+    /// How long it is after a line, the n-th that is printed, if it is about that one.
+    pub(crate) fn after_line(&self, printed: u64, line: &str) -> Option<Duration> {
+        match self {
+            Self::Lines(n, time) if printed == *n => Some(*time),
+            Self::Step(step, time) if line.starts_with(step) => Some(*time),
+            _ => None,
+        }
+    }
 }
 
 /// Numbers and moments from a seed: SplitMix64.
@@ -46,7 +73,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.number() % end
     }
 
@@ -59,15 +86,21 @@ impl Random {
         match self.below(4) {
             0 => Moment::After(self.micros(Duration::from_millis(30))),
             1 => Moment::After(self.micros(life * lines_to_come / LINES)),
-            2 => {
-                let line = self.below(lines_to_come.into());
-                Moment::Lines(line, self.micros(Duration::from_millis(5)))
-            }
-            _ => {
-                let step = usize::try_from(self.number()).unwrap_or(usize::MAX) % STEPS.len();
-                Moment::Step(STEPS[step], self.micros(Duration::from_millis(5)))
-            }
+            2 => self.line(lines_to_come.into()),
+            _ => self.step(&STEPS),
         }
+    }
+
+    /// Just after one of the first lines.
+    pub(crate) fn line(&mut self, end: u64) -> Moment {
+        let line = self.below(end);
+        Moment::Lines(line, self.micros(Duration::from_millis(5)))
+    }
+
+    /// Just after one of `steps`.
+    pub(crate) fn step(&mut self, steps: &[&'static str]) -> Moment {
+        let step = usize::try_from(self.number()).unwrap_or(usize::MAX) % steps.len();
+        Moment::Step(steps[step], self.micros(Duration::from_millis(5)))
     }
 
     /// A moment when something has ended since the process was started. A kill without

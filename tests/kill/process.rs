@@ -1,6 +1,6 @@
 //! A process that may be killed.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -17,6 +17,17 @@ pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     /// What it printed.
     pub(crate) lines: Vec<String>,
+    /// What it complained about.
+    pub(crate) errors: String,
+}
+
+/// What is done to a process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Signal {
+    /// As by Ctrl-C.
+    Interrupt,
+    /// `kill -9`.
+    Kill,
 }
 
 impl Ended {
@@ -24,13 +35,20 @@ impl Ended {
     pub(crate) fn was_killed(&self) -> bool {
         self.status.signal() == Some(9)
     }
+
+    /// True when Ctrl-C came before it listened.
+    pub(crate) fn was_interrupted(&self) -> bool {
+        self.status.signal() == Some(2)
+    }
 }
 
-/// Runs `command` and kills it at `moment`, if it lives so long.
-pub(crate) fn run(mut command: Command, moment: Option<Moment>) -> Ended {
+/// Runs `command`, and sends it each signal at its moment, if it lives so long.
+pub(crate) fn run(mut command: Command, signals: &[(Signal, Moment)]) -> Ended {
     let started = Instant::now();
-    let mut process = command.stdout(Stdio::piped()).spawn().expect("the example starts");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().expect("the example starts");
     let stdout = process.stdout.take().expect("its output is read");
+    let mut stderr = process.stderr.take().expect("its complaints are read");
     let (sender, heard) = channel();
     let reader = thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
@@ -41,27 +59,34 @@ pub(crate) fn run(mut command: Command, moment: Option<Moment>) -> Ended {
     });
 
     let mut lines = Vec::new();
-    let mut dies_at = match moment {
-        Some(Moment::After(time)) => Some(started + time),
-        Some(Moment::Lines(0, time)) => Some(started + time),
-        _ => None,
-    };
+    let mut to_come: Vec<_> = signals
+        .iter()
+        .map(|(signal, moment)| (*signal, *moment, moment.at_start().map(|time| started + time)))
+        .collect();
+    let mut was_killed = false;
     loop {
-        let deadline = dies_at.unwrap_or(started + TOO_LONG);
+        // Those whose time is known come first.
+        to_come.sort_by_key(|(.., due)| (due.is_none(), *due));
+        let next = to_come.first().copied().filter(|(.., due)| due.is_some());
+        let deadline = next.and_then(|(.., due)| due).unwrap_or(started + TOO_LONG);
         match heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
                 let printed = lines.len() as u64 + 1;
-                dies_at = dies_at.or_else(|| match moment {
-                    Some(Moment::Lines(n, then)) if printed == n => Some(Instant::now() + then),
-                    Some(Moment::Step(step, then)) if line.starts_with(step) => {
-                        Some(Instant::now() + then)
-                    }
-                    _ => None,
-                });
+                for (_, moment, due) in &mut to_come {
+                    *due = due.or_else(|| {
+                        moment.after_line(printed, &line).map(|time| Instant::now() + time)
+                    });
+                }
                 lines.push(line);
             }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
+                if let Some((Signal::Interrupt, ..)) = next {
+                    interrupt(process.id());
+                    to_come.remove(0);
+                    continue;
+                }
+                was_killed = next.is_some();
                 process.kill().expect("it can be killed");
                 break;
             }
@@ -70,6 +95,15 @@ pub(crate) fn run(mut command: Command, moment: Option<Moment>) -> Ended {
     let status = process.wait().expect("it ends");
     lines.extend(heard);
     reader.join().expect("the reader ends with its pipe");
-    assert!(dies_at.is_some() || status.signal().is_none(), "it hung; it printed {lines:#?}");
-    Ended { status, lines }
+    let mut errors = String::new();
+    stderr.read_to_string(&mut errors).expect("it complains in UTF-8");
+    let ended = Ended { status, lines, errors };
+    assert!(was_killed || !ended.was_killed(), "it hung; it printed {:#?}", ended.lines);
+    ended
+}
+
+/// Ctrl-C, for a process that may have ended by now.
+fn interrupt(process: u32) {
+    let kill = format!("kill -INT {process} 2>&1");
+    Command::new("sh").args(["-c", &kill]).output().expect("there is a shell");
 }

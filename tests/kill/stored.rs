@@ -1,7 +1,7 @@
 //! What a database says while no engine runs on it. A copy is asked, so that whatever a dead
 //! process left to be recovered is left to the next one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -11,14 +11,35 @@ use sea_orm::sqlx::{ConnectOptions, Connection, Error, query_as, query_scalar};
 /// What is stored of commands.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
-    /// Those that have ended, by their identity as it is written in a ledger.
-    pub(crate) ended: BTreeSet<String>,
-    /// Those that have not ended as succeeded.
-    pub(crate) others: Vec<(String, String)>,
-    /// How many roots there are.
-    pub(crate) roots: usize,
+    /// The commands, by their identity as it is written in a ledger.
+    pub(crate) commands: BTreeMap<String, Row>,
     /// How many locks are held.
     pub(crate) locks: i64,
+}
+
+/// A command as it is stored.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    /// The root of its tree.
+    pub(crate) root: String,
+    pub(crate) status: String,
+    pub(crate) end_order: Option<i64>,
+    pub(crate) is_compensated: bool,
+    pub(crate) is_cancelled: bool,
+    pub(crate) failure: Option<String>,
+}
+
+impl Stored {
+    /// Those that have ended.
+    pub(crate) fn ended(&self) -> BTreeSet<String> {
+        let ended = self.commands.iter().filter(|(_, row)| row.status.starts_with("ended_"));
+        ended.map(|(id, _)| id.clone()).collect()
+    }
+
+    pub(crate) fn roots(&self) -> impl Iterator<Item = (&String, &Row)> {
+        self.commands.iter().filter(|(id, row)| row.root == **id)
+    }
 }
 
 /// Checks the database for damage and reads it. None: there is nothing in it yet.
@@ -64,31 +85,34 @@ async fn read_all(connection: &mut SqliteConnection) -> Result<Option<Stored>, E
     assert!(dangling.is_empty(), "rows point nowhere: {dangling:?}");
 
     let tables: i64 = query_scalar(
-        "SELECT count(*) FROM sqlite_master WHERE name IN ('command_entities', 'command_locks')",
+        "SELECT count(*) FROM sqlite_master WHERE name IN ('command_locks', 'compensations')",
     )
     .fetch_one(&mut *connection)
     .await?;
     if tables < 2 {
         return Ok(None);
     }
-    let rows: Vec<(String, bool, String, String)> = query_as(
-        "SELECT lower(hex(command_id)), parent_command_id IS NULL, command_type, status \
+    type Columns = (String, String, String, String, Option<i64>, bool, bool, Option<String>);
+    let rows: Vec<Columns> = query_as(
+        "SELECT lower(hex(command_id)), lower(hex(root_command_id)), command_type, status, \
+         end_order, compensated_at IS NOT NULL, cancelled IS NOT NULL, failure \
          FROM command_entities",
     )
     .fetch_all(&mut *connection)
     .await?;
-    let mut stored = Stored::default();
-    for (id, is_root, name, status) in rows {
-        if status.starts_with("ended_") {
-            stored.ended.insert(written(&id));
-        }
-        if status != "ended_successfully" {
-            stored.others.push((name, status));
-        }
-        stored.roots += usize::from(is_root);
-    }
-    stored.locks = query_scalar("SELECT count(*) FROM command_locks").fetch_one(connection).await?;
-    Ok(Some(stored))
+    let rows = rows.into_iter().map(
+        |(id, root, name, status, end_order, compensated, cancelled, failure)| {
+            let (is_compensated, is_cancelled) = (compensated, cancelled);
+            let root = written(&root);
+            (
+                written(&id),
+                Row { name, root, status, end_order, is_compensated, is_cancelled, failure },
+            )
+        },
+    );
+    let commands = rows.collect();
+    let locks = query_scalar("SELECT count(*) FROM command_locks").fetch_one(connection).await?;
+    Ok(Some(Stored { commands, locks }))
 }
 
 /// 32 hexadecimal digits as a UUID is written.

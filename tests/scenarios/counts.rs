@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::home::{AnyStore, Home, engine_error_of, failure_of, on_every_store, start};
 use super::leaves::{Fragile, Nothing};
+use super::sagas::Saga;
+use super::sagas::parts::{fail, keep};
 use super::world::World;
 
 on_every_store!(
@@ -22,6 +24,10 @@ on_every_store!(
     leaves_side_by_side,
     what_is_not_stored,
     a_restart,
+    what_fails,
+    what_is_undone,
+    what_is_tried_again,
+    what_sleeps,
 );
 
 /// Runs `command` alone in a store. Gives its result and how many commits it took.
@@ -309,4 +315,110 @@ async fn a_restart(home: Home) {
     }
     assert_eq!(store.commits(), 1);
     coordinator.shutdown_within(std::time::Duration::ZERO).await.unwrap();
+}
+
+/// The same, for what fails.
+async fn failing<C: Command>(home: &Home, command: C) -> usize {
+    let (output, commits) = cost(home, command).await;
+    failure_of(output);
+    commits
+}
+
+#[derive(Command, Serialize, Deserialize)]
+struct FailsPlainly {}
+
+impl Execute for FailsPlainly {
+    type Output = ();
+
+    async fn execute(&mut self, _cx: &Context<Self>) -> Result<()> {
+        Err(Error::other("it broke"))
+    }
+}
+
+#[derive(Command, Serialize, Deserialize)]
+struct FailsUndone {}
+
+impl Execute for FailsUndone {
+    type Output = ();
+
+    async fn execute(&mut self, _cx: &Context<Self>) -> Result<()> {
+        Err(Error::other("it broke"))
+    }
+
+    async fn compensate(&mut self, _: Option<&()>, _: &LeafContext<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Command, Serialize, Deserialize)]
+struct FailsHooked {}
+
+impl Execute for FailsHooked {
+    type Output = ();
+
+    async fn execute(&mut self, _cx: &Context<Self>) -> Result<()> {
+        Err(Error::other("it broke"))
+    }
+
+    async fn compensate(&mut self, _: Option<&()>, _: &LeafContext<Self>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn end_with_failure(&mut self, _: &Failure, _: &LeafContext<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+async fn what_fails(home: Home) {
+    assert_eq!(failing(&home, FailsPlainly {}).await, 2, "a default hook costs nothing");
+    assert_eq!(failing(&home, FailsUndone {}).await, 3);
+    assert_eq!(failing(&home, FailsHooked {}).await, 4);
+}
+
+async fn what_is_undone(home: Home) {
+    for children in [0, 1, 5] {
+        let mut plan = vec![keep("a"); children];
+        plan.push(fail("it broke"));
+        assert_eq!(failing(&home, Saga { plan }).await, (children + 2) + children);
+    }
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(retry(attempts = 4, backoff = "1ms"))]
+struct FailsAgain {}
+
+impl Execute for FailsAgain {
+    type Output = ();
+
+    async fn execute(&mut self, _cx: &Context<Self>) -> Result<()> {
+        Err(Error::other("it broke"))
+    }
+}
+
+async fn what_is_tried_again(home: Home) {
+    assert_eq!(failing(&home, FailsAgain {}).await, 2 * 4);
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = SerialChildren)]
+struct SleepsShort {
+    times: usize,
+}
+
+impl Execute for SleepsShort {
+    type Output = ();
+
+    async fn execute(&mut self, cx: &Context<Self>) -> Result<()> {
+        for _ in 0..self.times {
+            cx.sleep(std::time::Duration::ZERO).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The end of one and the begin of the next are one commit.
+async fn what_sleeps(home: Home) {
+    for times in [1, 4] {
+        assert_eq!(commits(&home, SleepsShort { times }).await, times + 2);
+    }
 }

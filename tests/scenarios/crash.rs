@@ -1,14 +1,15 @@
 //! Lets a tree live through deaths of its process, and looks at what is left in the end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use coco_core::EngineError;
-use coco_core::entity::TreeRows;
+use coco_core::entity::{CommandEntity, TreeRows};
 use coco_core::prelude::*;
 use coco_core::testing::Crash;
 
 use super::home::{Home, engine_error_of, start};
 use super::picture::{Row, picture};
+use super::sagas::Unmake;
 use super::world::World;
 
 /// Crashes before and after every commit of the tree of `command`, each time in an empty home:
@@ -18,13 +19,13 @@ pub(crate) async fn sweep<C: Command>(
     ordered: bool,
     command: impl Fn(&World) -> C,
 ) -> usize {
-    let (expected, _) = live(home, &[], ordered, &command).await;
+    let expected = live(home, &[], &command, waits).await.picture(ordered);
     for n in 1.. {
         let mut died = false;
         for crash in [Crash::Before(n), Crash::After(n)] {
-            let (rows, deaths) = live(home, &[crash], ordered, &command).await;
-            assert_eq!(rows, expected, "{crash:?}");
-            died |= deaths > 0;
+            let life = live(home, &[crash], &command, waits).await;
+            assert_eq!(life.picture(ordered), expected, "{crash:?}");
+            died |= life.deaths > 0;
         }
         if !died {
             return n - 1;
@@ -39,12 +40,12 @@ pub(crate) async fn sweep_twice<C: Command>(
     ordered: bool,
     command: impl Fn(&World) -> C,
 ) {
-    let (expected, _) = live(home, &[], ordered, &command).await;
+    let expected = live(home, &[], &command, waits).await.picture(ordered);
     for first in crashes() {
         for second in crashes() {
-            let (rows, deaths) = live(home, &[first, second], ordered, &command).await;
-            assert_eq!(rows, expected, "{first:?}, then {second:?}");
-            match deaths {
+            let life = live(home, &[first, second], &command, waits).await;
+            assert_eq!(life.picture(ordered), expected, "{first:?}, then {second:?}");
+            match life.deaths {
                 0 => return,
                 1 => break,
                 _ => {}
@@ -53,19 +54,68 @@ pub(crate) async fn sweep_twice<C: Command>(
     }
 }
 
+/// The same, where what is left in the end depends on when it died: `check` looks at each life. Until
+/// the tree ends, each process does `meanwhile`.
+pub(crate) async fn sweep_lives<C: Command>(
+    home: &Home,
+    command: impl Fn(&World) -> C,
+    meanwhile: impl AsyncFn(&Coordinator, CommandId, &World),
+    check: impl Fn(&Life),
+) -> usize {
+    check(&live(home, &[], &command, &meanwhile).await);
+    for n in 1.. {
+        let mut died = false;
+        for crash in [Crash::Before(n), Crash::After(n)] {
+            let life = live(home, &[crash], &command, &meanwhile).await;
+            check(&life);
+            died |= life.deaths > 0;
+        }
+        if !died {
+            return n - 1;
+        }
+    }
+    unreachable!("a run has no end")
+}
+
+/// Does nothing meanwhile.
+pub(crate) async fn waits(_: &Coordinator, _: CommandId, _: &World) {}
+
 /// Before the first commit, after it, before the second, …
 fn crashes() -> impl Iterator<Item = Crash> {
     (1..).flat_map(|n| [Crash::Before(n), Crash::After(n)])
 }
 
+/// One tree, from its submit to its end.
+pub(crate) struct Life {
+    /// Where its processes died.
+    pub(crate) crashes: Vec<Crash>,
+    /// How many of the crashes there were.
+    pub(crate) deaths: usize,
+    pub(crate) world: World,
+    /// What is stored in the end.
+    pub(crate) rows: TreeRows,
+}
+
+impl Life {
+    pub(crate) fn picture(&self, ordered: bool) -> Vec<Row> {
+        picture(&self.rows, ordered)
+    }
+
+    /// The row of the root.
+    pub(crate) fn root(&self) -> &CommandEntity {
+        let root = self.rows.commands.iter().find(|row| row.parent_command_id.is_none());
+        root.expect("a root is stored")
+    }
+}
+
 /// One tree in an empty home, in processes that die in turn at `crashes` and a last one that
-/// does not. Gives the rows in the end, and how many of the crashes there were.
+/// does not.
 async fn live<C: Command>(
     home: &Home,
     crashes: &[Crash],
-    ordered: bool,
     command: &impl Fn(&World) -> C,
-) -> (Vec<Row>, usize) {
+    meanwhile: impl AsyncFn(&Coordinator, CommandId, &World),
+) -> Life {
     let (home, world) = (home.another(), World::new());
     let (mut root, mut deaths, mut memory) = (None, 0, Vec::new());
     for crash in crashes.iter().copied().map(Some).chain([None]) {
@@ -82,7 +132,14 @@ async fn live<C: Command>(
         let output = match &handle {
             Ok(handle) => {
                 root = Some(handle.id());
-                handle.output().await.map(drop)
+                tokio::select! {
+                    biased;
+                    () = async {
+                        meanwhile(&coordinator, handle.id(), &world).await;
+                        std::future::pending::<()>().await;
+                    } => unreachable!("it is pending"),
+                    output = handle.output() => output.map(drop),
+                }
             }
             Err(_) => handle.map(drop),
         };
@@ -101,13 +158,34 @@ async fn live<C: Command>(
     let rows = home.tree(root.expect("a root is stored")).await;
     assert!(rows.commands.iter().all(|row| row.progress.status.is_terminal()), "{rows:?}");
     memory.iter().for_each(|memory| memory.check(&world));
-    (picture(&rows, ordered), deaths)
+    check_ends(&world, &rows);
+    Life { crashes: crashes.to_vec(), deaths, world, rows }
 }
 
-/// What was done, and what of it was stored as ended, when a process died.
+/// A parent ends after its children, and no command has ended well and badly.
+fn check_ends(world: &World, rows: &TreeRows) {
+    let order: HashMap<_, _> =
+        rows.commands.iter().map(|row| (row.command_id, row.progress.end_order)).collect();
+    for row in &rows.commands {
+        let parent = row.parent_command_id.map_or(Some(i64::MAX), |parent| order[&parent]);
+        assert!(row.progress.end_order < parent, "a parent ended before {row:?}");
+    }
+    let ledger = world.ledger();
+    let ended = |how: &str| {
+        let entries = ledger.iter().filter(|entry| entry.deed.ends_with(how));
+        entries.map(|entry| entry.id).collect::<HashSet<_>>()
+    };
+    assert!(ended("ends well").is_disjoint(&ended("ends badly")), "{ledger:?}");
+}
+
+/// What was done, and what of it was stored as ended or undone, when a process died.
 struct Memory {
     deeds: usize,
     ended: HashSet<(CommandId, Option<String>)>,
+    executed: HashSet<CommandId>,
+    undone: HashSet<CommandId>,
+    /// The undo commands that were through, by what they note.
+    unmade: HashSet<String>,
 }
 
 impl Memory {
@@ -120,16 +198,36 @@ impl Memory {
         let ledger = world.ledger();
         if root.is_some() {
             let stored: HashSet<_> = rows.commands.iter().map(|row| row.command_id).collect();
-            for entry in &ledger {
+            for entry in ledger.iter().filter(|entry| !entry.deed.starts_with("undo by entry")) {
                 assert!(stored.contains(&entry.id), "done before it was stored: {entry:?}");
             }
         }
-        Self { deeds: ledger.len(), ended: ended(&rows) }
+        let executed = rows.commands.iter().filter(|row| row.progress.executed);
+        let undone = rows.commands.iter().filter(|row| row.progress.compensated_at.is_some());
+        let unmade = rows.compensations.iter().filter(|entry| entry.compensated_at.is_some());
+        let unmade = unmade.map(|entry| {
+            let undo: Unmake = serde_json::from_str(&entry.command_parameters).expect("an undo");
+            format!("undo by entry {}", undo.label)
+        });
+        Self {
+            deeds: ledger.len(),
+            ended: ended(&rows),
+            executed: executed.map(|row| row.command_id).collect(),
+            undone: undone.map(|row| row.command_id).collect(),
+            unmade: unmade.collect(),
+        }
     }
 
-    /// Nothing was done again that was stored as ended.
+    /// Nothing was done again that was stored as ended, or undone again that was stored as undone.
     fn check(&self, world: &World) {
         for entry in world.ledger().split_off(self.deeds) {
+            if entry.deed.starts_with("undo ") {
+                assert!(!self.undone.contains(&entry.id), "undone again: {entry:?}");
+                assert!(!self.unmade.contains(&entry.deed), "undone again: {entry:?}");
+                continue;
+            }
+            let is_end = entry.deed.contains("end");
+            assert!(is_end || !self.executed.contains(&entry.id), "executed again: {entry:?}");
             let done = (entry.id, entry.deed.starts_with("once ").then(|| entry.deed.clone()));
             assert!(!self.ended.contains(&done), "done after its end was stored: {entry:?}");
             assert!(!self.ended.contains(&(entry.id, None)), "done after its end: {entry:?}");

@@ -1,14 +1,15 @@
 //! Where the commands of a scenario are stored, over the deaths of processes.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coco_core::EngineError;
 use coco_core::entity::{CommandEntity, TreeRows};
 use coco_core::prelude::*;
 use coco_core::store::{MemoryStore, Store, StoreError};
 use coco_core::testing::FaultyStore;
+use coco_core::{Builder, EngineError};
 use coco_store::SeaOrmStore;
 use tempfile::TempDir;
 
@@ -16,6 +17,9 @@ use super::world::World;
 
 /// A store of any kind, as one process opens it.
 pub(crate) type AnyStore = Arc<dyn Store>;
+
+/// The same with faults.
+pub(crate) type FaultyHome = FaultyStore<AnyStore>;
 
 /// A store that stays when the process goes.
 #[derive(Clone)]
@@ -49,21 +53,38 @@ impl Home {
     pub(crate) async fn open(&self) -> AnyStore {
         match self {
             Self::Memory(store) => Arc::new(store.clone()),
-            Self::Sqlite(dir) => {
-                let address = format!("sqlite://{}", dir.path().join("coco.db").display());
+            Self::Sqlite(_) => {
+                let address = format!("sqlite://{}", self.file().display());
                 Arc::new(SeaOrmStore::connect(&address).await.expect("the file opens"))
             }
         }
     }
 
+    /// The file of the store.
+    pub(crate) fn file(&self) -> PathBuf {
+        match self {
+            Self::Memory(_) => panic!("it has no file"),
+            Self::Sqlite(dir) => dir.path().join("coco.db"),
+        }
+    }
+
     /// The same with faults.
-    pub(crate) async fn faulty(&self) -> FaultyStore<AnyStore> {
+    pub(crate) async fn faulty(&self) -> FaultyHome {
         FaultyStore::new(self.open().await)
     }
 
     /// A new process.
     pub(crate) async fn start(&self, world: &World) -> Coordinator {
         start(self.open().await, world).await
+    }
+
+    /// The same, as `chosen`.
+    pub(crate) async fn start_with(
+        &self,
+        world: &World,
+        chosen: impl Fn(Builder) -> Builder,
+    ) -> Coordinator {
+        start_with(self.open().await, world, chosen).await
     }
 
     pub(crate) async fn tree(&self, root: CommandId) -> TreeRows {
@@ -78,10 +99,20 @@ impl Home {
 }
 
 /// Starts an engine on `store`. The engine of a process that was just dropped may have the store
-/// for a moment longer.
+/// for a moment longer. Hooks are tried once.
 pub(crate) async fn start(store: impl Store + Clone, world: &World) -> Coordinator {
+    start_with(store, world, |builder| builder).await
+}
+
+/// The same, as `chosen`.
+pub(crate) async fn start_with(
+    store: impl Store + Clone,
+    world: &World,
+    chosen: impl Fn(Builder) -> Builder,
+) -> Coordinator {
     loop {
-        match Coordinator::builder(store.clone()).provide(world.clone()).start().await {
+        let builder = Coordinator::builder(store.clone()).provide(world.clone());
+        match chosen(builder.hook_retry(Retry::new(1))).start().await {
             Err(error) if is_in_use(&error) => tokio::task::yield_now().await,
             started => return started.expect("the engine starts"),
         }
@@ -153,3 +184,14 @@ macro_rules! on_every_store {
     )+ };
 }
 pub(crate) use on_every_store;
+
+/// Makes a test in memory of each scenario in which time passes as soon as nothing else happens.
+macro_rules! in_no_time {
+    ($($name:ident),+ $(,)?) => { $(
+        #[tokio::test(start_paused = true)]
+        async fn $name() {
+            scenario::$name(crate::scenarios::home::Home::memory()).await;
+        }
+    )+ };
+}
+pub(crate) use in_no_time;

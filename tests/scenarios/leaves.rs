@@ -69,7 +69,7 @@ impl Execute for Fragile {
     }
 }
 
-async fn act(world: &World, id: CommandId, label: &str, attempt: u32) -> Result<String> {
+pub(crate) async fn act(world: &World, id: CommandId, label: &str, attempt: u32) -> Result<String> {
     world.note(id, label, attempt);
     world.pass(label).await;
     if let Some(why) = world.word(&format!("fail {label}")) {

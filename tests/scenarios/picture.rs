@@ -6,7 +6,7 @@ use coco_core::CommandId;
 use coco_core::entity::TreeRows;
 use serde_json::Value;
 
-/// A row of a command or of a `once`, named by the positions that lead to it.
+/// A row of a command, of a `once` or of a registered undo, named by the positions that lead to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Row {
     pub(crate) path: Vec<i32>,
@@ -17,6 +17,7 @@ pub(crate) struct Row {
     pub(crate) output: Option<String>,
     pub(crate) failure: Option<String>,
     pub(crate) order: Option<i64>,
+    pub(crate) compensated: bool,
 }
 
 /// The rows of a tree, by path. `ordered`: with the order in which they ended.
@@ -35,6 +36,7 @@ pub(crate) fn picture(rows: &TreeRows, ordered: bool) -> Vec<Row> {
             output: progress.return_value.as_deref().map(plain),
             failure: progress.failure.as_deref().map(plain),
             order: order(progress.end_order),
+            compensated: progress.compensated_at.is_some(),
         }
     });
     let steps = rows.once_results.iter().map(|once| {
@@ -49,9 +51,25 @@ pub(crate) fn picture(rows: &TreeRows, ordered: bool) -> Vec<Row> {
             output: once.return_value.as_deref().map(plain),
             failure: once.failure.as_deref().map(plain),
             order: order(Some(once.end_order)),
+            compensated: false,
         }
     });
-    let mut all: Vec<_> = commands.chain(steps).collect();
+    let entries = rows.compensations.iter().map(|entry| {
+        let mut path = paths[&entry.command_id].clone();
+        path.push(entry.position);
+        Row {
+            path,
+            name: format!("undo by {}", entry.command_type),
+            parameters: plain(&entry.command_parameters),
+            status: String::new(),
+            executed: false,
+            output: None,
+            failure: None,
+            order: order(Some(entry.end_order)),
+            compensated: entry.compensated_at.is_some(),
+        }
+    });
+    let mut all: Vec<_> = commands.chain(steps).chain(entries).collect();
     all.sort();
     all
 }

@@ -202,6 +202,7 @@ async fn a_hook_that_gave_up_stays_stuck(home: Home) {
     coordinator.shutdown().await.unwrap();
 }
 
+/// The second death makes a suspect, of which the third is stored before it runs.
 async fn deaths_are_counted(home: Home) {
     let world = World::new();
     world.close("stay");
@@ -210,9 +211,13 @@ async fn deaths_are_counted(home: Home) {
     let mut times = 1;
     world.noted_times("stay", times).await;
     let mut coordinator = Some(coordinator);
-    for (how, deaths) in
-        [(End::Shutdown, 0), (End::Crash, 1), (End::Shutdown, 1), (End::Crash, 2), (End::Crash, 3)]
-    {
+    for (how, deaths) in [
+        (End::Shutdown, 0),
+        (End::Crash, 1),
+        (End::Shutdown, 1),
+        (End::Crash, 3),
+        (End::Shutdown, 3),
+    ] {
         end(coordinator.take().unwrap(), &how).await;
         coordinator = Some(home.start(&world).await);
         times += 1;

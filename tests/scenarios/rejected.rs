@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coco_core::entity::{CommandEntity, TreeRows};
+use coco_core::entity::{Audit, CommandEntity, TreeRows};
 use coco_core::prelude::*;
 use coco_core::store::{CommitError, Lease, Outcome, Step, Store, StoreError, StoreFuture, Write};
 use coco_core::testing::FaultyStore;
@@ -25,6 +25,7 @@ on_every_store!(
     leaves_that_end_in_the_same_batch,
     leaves_that_end_while_the_tree_is_read,
     leaves_without_end_hooks,
+    a_tree_of_which_nothing_is_taken,
 );
 
 /// Rejects the first step of which `is_it` says so.
@@ -366,6 +367,10 @@ impl Store for SlowReads {
     fn entity(&self, id: CommandId) -> StoreFuture<'_, Result<Option<CommandEntity>, StoreError>> {
         self.store.entity(id)
     }
+
+    fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>> {
+        self.store.audit(root)
+    }
 }
 
 async fn leaves_that_end_while_the_tree_is_read(home: Home) {
@@ -396,5 +401,28 @@ async fn leaves_without_end_hooks(home: Home) {
     let failure = failure_of(handle.output().await);
     assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Rejected, MESSAGE));
     assert_eq!(world.deeds(), ["plain", "plain done"]);
+    coordinator.shutdown().await.unwrap();
+}
+
+/// The store takes not even the failure: the tree rests as it is stored, and others go on.
+async fn a_tree_of_which_nothing_is_taken(home: Home) {
+    let store = home.faulty().await;
+    store.reject(|step: &Step| step.writes.iter().any(|write| matches!(write, Write::Update(..))));
+    let world = World::new();
+    let coordinator = start(store.clone(), &world).await;
+    let handle = coordinator.submit(Fragile::new("a")).await.unwrap();
+    let (stuck, reason) = stuck_of(handle.output().await);
+    assert_eq!((stuck, reason.kind), (handle.id(), FailureKind::Rejected));
+    let text = "the store refuses what is to be stored of it again and again: a fault of the test";
+    assert_eq!(reason.message, text);
+    assert_eq!(world.count("a"), 1);
+
+    store.reject(|_| false);
+    coordinator.submit(Nothing {}).await.unwrap().output().await.unwrap();
+    coordinator.shutdown().await.unwrap();
+    let coordinator = home.start(&world).await;
+    let handle = coordinator.handle::<Fragile>(handle.id()).await.unwrap();
+    assert_eq!(failure_of(handle.output().await).kind, FailureKind::Restarted);
+    assert_eq!(world.count("a"), 1, "it was interrupted, as far as anybody knows");
     coordinator.shutdown().await.unwrap();
 }

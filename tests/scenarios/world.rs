@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use coco_core::CommandId;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Given to every command as a resource. Flows reach it by its number, for they have no resources.
 #[derive(Clone)]
 pub(crate) struct World {
     number: u64,
+    /// When it began, by tokio's clock.
+    began: Instant,
     state: Arc<watch::Sender<State>>,
     /// The closed gates. Apart from the rest, so that who waits at one is not woken by a deed.
     closed: Arc<watch::Sender<BTreeSet<String>>>,
@@ -36,7 +40,8 @@ impl World {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let world = Self { number, state: Arc::default(), closed: Arc::default() };
+        let began = Instant::now();
+        let world = Self { number, began, state: Arc::default(), closed: Arc::default() };
         let mut worlds = WORLDS.lock().unwrap_or_else(PoisonError::into_inner);
         worlds.insert(number, world.clone());
         world
@@ -49,6 +54,11 @@ impl World {
     /// The world of this number.
     pub(crate) fn at(number: u64) -> Self {
         WORLDS.lock().unwrap_or_else(PoisonError::into_inner)[&number].clone()
+    }
+
+    /// How long it has been, by tokio's clock.
+    pub(crate) fn age(&self) -> Duration {
+        self.began.elapsed()
     }
 
     // What commands do.

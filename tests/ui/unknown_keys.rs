@@ -2,7 +2,7 @@ use coco_core::prelude::*;
 use serde::{Deserialize, Serialize};
 
 #[derive(Command, Serialize, Deserialize)]
-#[command(lok = Execution, name = "move", retry(attempts = 5))]
+#[command(lok = Execution, name = "move", priority(high = 5))]
 struct MoveDisk;
 
 impl Execute for MoveDisk {

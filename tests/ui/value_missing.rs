@@ -2,7 +2,7 @@ use coco_core::prelude::*;
 use serde::{Deserialize, Serialize};
 
 #[derive(Command, Serialize, Deserialize)]
-#[command(name, lock, callback, needs, crate)]
+#[command(name, lock, callback, needs, retry, timeout, concurrency, crate)]
 struct MoveDisk;
 
 impl Execute for MoveDisk {

@@ -4,18 +4,20 @@ use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use super::requests::{AskedChild, Ended, Requests};
+use super::child::ChildOutcome;
+use super::requests::{Ask, AskedChild, AskedUndo, Ended, Requests};
 use super::wake::{inside_once, once_waker};
 use super::{Context, LeafContext, Scope};
-use crate::callback::AwaitsChildren;
+use crate::callback::{AwaitsChildren, Callback, CallbackKind, RunsOnce};
 use crate::command::{Command, Stored, readable};
 use crate::error::Result;
 use crate::failure::{Failure, FailureKind};
 use crate::lock::storable_keys;
+use crate::retry::Retry;
 use crate::storable::storable_text;
 
 /// The requests of a flow.
@@ -29,12 +31,15 @@ impl<C: Command> Context<C> {
     ///
     /// # Errors
     /// The stored [`Failure`] of the child.
-    pub fn child<D: Command>(&self, child: D) -> Outcome<'_, D::Output>
+    pub fn child<D: Command>(&self, child: D) -> ChildOutcome<'_, D, D::Output>
     where
         C::Callback: AwaitsChildren,
     {
-        let outputs = run_children(&self.scope, vec![child]);
-        Outcome(Box::pin(async move { Ok(outputs.await?.swap_remove(0)) }))
+        let scope = &self.scope;
+        ChildOutcome::new(move |retry| async move {
+            let mut outputs = run_children(scope, vec![child], retry).await?;
+            Ok(outputs.swap_remove(0))
+        })
     }
 
     /// Runs all `children` side by side, waits until every one has ended, and gives their outputs
@@ -49,7 +54,7 @@ impl<C: Command> Context<C> {
     where
         C::Callback: AwaitsChildren,
     {
-        Outcome(Box::pin(run_children(&self.scope, children.into_iter().collect())))
+        Outcome(Box::pin(run_children(&self.scope, children.into_iter().collect(), None)))
     }
 
     /// Runs `step` and stores its result under `name`; a replay gives the stored result. It runs
@@ -77,7 +82,9 @@ impl<C: Command> Context<C> {
                 let failure = Failure::new(FailureKind::NotStorable, message);
                 return Err(failure.of(self.scope.id()).into());
             }
-            let mut request = Request::once(self.scope.requests(), Arc::clone(&name));
+            let asked = Arc::clone(&name);
+            let mut request =
+                Request::one(self.scope.requests(), |position| Ask::Once { position, name: asked });
             if let Some(ended) = request.turn_or_answer().await {
                 return read(&request, &name, ended).await;
             }
@@ -91,9 +98,63 @@ impl<C: Command> Context<C> {
             request
                 .requests
                 .once_ended(request.first, stored.map_err(|failure| failure.of(self.scope.id())));
-            let mut answers = request.answers().await;
-            let ended = answers.swap_remove(0).1;
+            let ended = request.answer().await;
             read(&request, &name, ended).await
+        }))
+    }
+
+    /// Waits for `duration`, also over restarts: when it is over is stored.
+    ///
+    /// A flow that only sleeps costs no more than a stored row.
+    pub fn sleep(&self, duration: Duration) -> Outcome<'_, ()>
+    where
+        C::Callback: AwaitsChildren,
+    {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Outcome(Box::pin(async move {
+            let requests = self.scope.requests();
+            let mut request = Request::one(requests, |position| Ask::Sleep { position, micros });
+            let ended = request.answer().await;
+            read(&request, "sleep", ended).await
+        }))
+    }
+
+    /// Stores `undo`, a command that undoes what this one is about to do: if this command fails
+    /// later, or what it belongs to is undone, `undo` runs as part of that, newest first. Await it
+    /// before what it undoes: when it is back, or with what a flow asks for next, it is stored.
+    ///
+    /// `undo` runs at least once, under the locks of this command and without taking its own; an
+    /// error of it counts as one of [`Execute::compensate`](crate::Execute::compensate). A leaf
+    /// that runs again registers the same `undo` only once. A command with a `compensate` of its
+    /// own that has succeeded is undone by that alone.
+    ///
+    /// # Errors
+    /// When `undo` cannot be stored, and, in a leaf, when the engine stops or the command was
+    /// ended meanwhile.
+    pub fn compensate_with<U: Command>(&self, undo: U) -> Outcome<'_, ()>
+    where
+        U::Callback: RunsOnce,
+    {
+        let name = U::DESCRIPTOR.spec.name;
+        let parameters = readable(&undo);
+        drop(undo);
+        Outcome(Box::pin(async move {
+            let parameters = match parameters {
+                Ok(parameters) => parameters,
+                Err(why) => {
+                    let failure = Failure::new(FailureKind::NotStorable, why.to_string());
+                    return Err(failure.of(self.scope.id()).into());
+                }
+            };
+            if C::Callback::KIND == CallbackKind::None {
+                return self.scope.register(name, parameters).await;
+            }
+            let requests = self.scope.requests();
+            let canonical = U::DESCRIPTOR.canonical(&parameters).ok();
+            let undo = Box::new(AskedUndo { name, parameters, canonical });
+            let mut request = Request::one(requests, |position| Ask::Register { position, undo });
+            let ended = request.answer().await;
+            read(&request, name, ended).await
         }))
     }
 
@@ -127,14 +188,18 @@ impl<T> Future for Outcome<'_, T> {
     }
 }
 
-async fn run_children<D: Command>(scope: &Scope, children: Vec<D>) -> Result<Vec<D::Output>> {
+async fn run_children<D: Command>(
+    scope: &Scope,
+    children: Vec<D>,
+    retry: Option<Retry>,
+) -> Result<Vec<D::Output>> {
     if children.is_empty() {
         return Ok(Vec::new());
     }
     let requests = scope.requests();
     let mut outputs: Vec<_> = children.iter().map(|_| None).collect();
     let replaying = requests.is_replaying();
-    let asked = children.iter().map(|child| asked_child(scope, child, replaying)).collect();
+    let asked = children.iter().map(|child| asked_child(scope, child, replaying, retry)).collect();
     drop(children);
     let mut request = Request::children(requests, asked);
     for (offset, ended) in request.answers().await {
@@ -147,7 +212,12 @@ async fn run_children<D: Command>(scope: &Scope, children: Vec<D>) -> Result<Vec
     Ok(outputs.into_iter().flatten().collect())
 }
 
-fn asked_child<D: Command>(scope: &Scope, child: &D, replaying: bool) -> AskedChild {
+fn asked_child<D: Command>(
+    scope: &Scope,
+    child: &D,
+    replaying: bool,
+    retry: Option<Retry>,
+) -> AskedChild {
     let locks = child.locks();
     let parameters = storable_keys(&locks).and_then(|()| child.encode());
     let canonical = match &parameters {
@@ -156,7 +226,7 @@ fn asked_child<D: Command>(scope: &Scope, child: &D, replaying: bool) -> AskedCh
     };
     let parameters = parameters
         .map_err(|why| Failure::new(FailureKind::NotStorable, why.to_string()).of(scope.id()));
-    AskedChild { spec: D::DESCRIPTOR.spec, locks, parameters, canonical }
+    AskedChild { spec: D::DESCRIPTOR.spec, locks, parameters, canonical, retry }
 }
 
 /// What a flow sees is always decoded from its stored form.
@@ -195,8 +265,13 @@ impl<'a> Request<'a> {
         Self { requests, first: requests.ask_children(children), open: true }
     }
 
-    fn once(requests: &'a Requests, name: Arc<str>) -> Self {
-        Self { requests, first: requests.ask_once(name), open: true }
+    /// What has one answer.
+    fn one(requests: &'a Requests, ask: impl FnOnce(i32) -> Ask) -> Self {
+        Self { requests, first: requests.ask(ask), open: true }
+    }
+
+    async fn answer(&mut self) -> Ended {
+        self.answers().await.swap_remove(0).1
     }
 
     async fn answers(&mut self) -> Vec<(i32, Ended)> {

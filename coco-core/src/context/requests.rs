@@ -13,6 +13,7 @@ use super::wake::{engine_wake, is_inside_once};
 use crate::command::Spec;
 use crate::failure::Failure;
 use crate::lock::Lock;
+use crate::retry::Retry;
 use crate::time::Timestamp;
 
 /// One request of a flow.
@@ -22,8 +23,14 @@ pub(crate) enum Ask {
     Child { position: i32, child: Box<AskedChild> },
     /// Leave to run a `once`, or its stored result.
     Once { position: i32, name: Arc<str> },
+    /// A sleep of so many microseconds.
+    Sleep { position: i32, micros: i64 },
+    /// An undo command to store.
+    Register { position: i32, undo: Box<AskedUndo> },
     /// The `once` at this position has run.
     OnceEnded { position: i32, result: Result<Arc<str>, Failure> },
+    /// Nobody waits for what is at this position any more: a `once` there does not run.
+    Dropped { position: i32 },
 }
 
 /// A child that a flow asks for.
@@ -34,6 +41,17 @@ pub(crate) struct AskedChild {
     /// As JSON, or why they cannot be stored.
     pub(crate) parameters: Result<Arc<str>, Failure>,
     /// As they are compared on a replay; none when nothing is replayed, or nothing can be stored.
+    pub(crate) canonical: Option<Value>,
+    /// How it is retried, where the flow says so.
+    pub(crate) retry: Option<Retry>,
+}
+
+/// An undo command that a flow registers.
+#[derive(Debug)]
+pub(crate) struct AskedUndo {
+    pub(crate) name: &'static str,
+    pub(crate) parameters: Arc<str>,
+    /// As they are compared on a replay.
     pub(crate) canonical: Option<Value>,
 }
 
@@ -119,13 +137,13 @@ impl Requests {
         first
     }
 
-    /// Asks for a `once` at the next position, and gives it.
-    pub(super) fn ask_once(&self, name: Arc<str>) -> i32 {
+    /// Asks at the next position for what has one answer, and gives the position.
+    pub(super) fn ask(&self, ask: impl FnOnce(i32) -> Ask) -> i32 {
         let mut state = self.lock();
         state.check_place();
         let position = state.next_position;
         state.next_position += 1;
-        state.asks.push(Ask::Once { position, name });
+        state.asks.push(ask(position));
         state.waiting.insert(position, Waiting::for_answers(1));
         position
     }
@@ -154,6 +172,9 @@ impl Requests {
     pub(super) fn abandon(&self, first: i32) {
         let mut state = self.lock();
         if let Some(waiting) = state.waiting.remove(&first) {
+            if waiting.positions == 1 && waiting.answers.is_empty() {
+                state.asks.push(Ask::Dropped { position: first });
+            }
             for (_, ended) in waiting.answers {
                 state.not_seen(ended);
             }

@@ -4,13 +4,15 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::command::{Command, Stored};
 use crate::entity::CommandEntity;
 use crate::error::{EngineError, Result};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
+use crate::machine::Address;
+use crate::runtime::request::{Line, Operation, Request};
 use crate::runtime::watch::Standing;
 use crate::status::CommandStatus;
 use crate::store::Store;
@@ -20,6 +22,7 @@ pub struct CommandHandle<C> {
     id: CommandId,
     standing: watch::Receiver<Standing>,
     store: Arc<dyn Store>,
+    engine: Line,
     command: PhantomData<fn() -> C>,
 }
 
@@ -28,8 +31,9 @@ impl<C> CommandHandle<C> {
         id: CommandId,
         standing: watch::Receiver<Standing>,
         store: Arc<dyn Store>,
+        engine: Line,
     ) -> Self {
-        Self { id, standing, store, command: PhantomData }
+        Self { id, standing, store, engine, command: PhantomData }
     }
 
     /// The identity of the command.
@@ -44,6 +48,16 @@ impl<C> CommandHandle<C> {
     pub async fn status(&self) -> Result<CommandStatus> {
         let row = self.store.entity(self.id).await?;
         Ok(row.map_or(CommandStatus::Unknown, |row| row.progress.status))
+    }
+
+    /// Cancels the command and all below it: [`Coordinator::cancel`](crate::Coordinator::cancel)
+    /// without a reason.
+    ///
+    /// # Errors
+    /// [`EngineError::AlreadyEnded`] or [`EngineError::Shutdown`].
+    pub async fn cancel(&self) -> Result<()> {
+        let at = Address { root: self.id, command: self.id };
+        operate(&self.engine, at, Operation::Cancel("".into())).await
     }
 }
 
@@ -70,8 +84,16 @@ impl<C: Command> CommandHandle<C> {
     }
 }
 
-/// How a root stands that the engine does not have: it has ended, or it was lost with the engine.
-pub(super) fn stored_standing(row: &CommandEntity) -> watch::Receiver<Standing> {
+/// Does something to a command, and waits until that is stored.
+pub(super) async fn operate(engine: &Line, at: Address, operation: Operation) -> Result<()> {
+    let (reply, answer) = oneshot::channel();
+    let request = Request::Operate { at, operation, reply };
+    engine.requests.send(request).map_err(|_| EngineError::Shutdown)?;
+    engine.answer(answer).await?
+}
+
+/// How a root stands that has ended.
+pub(super) fn stored_standing(row: &CommandEntity) -> Option<watch::Receiver<Standing>> {
     let progress = &row.progress;
     let standing = match (progress.status, &progress.failure) {
         (CommandStatus::EndedSuccessfully, _) => {
@@ -86,14 +108,15 @@ pub(super) fn stored_standing(row: &CommandEntity) -> watch::Receiver<Standing> 
                 )
             })))
         }
-        _ => Standing::Without(EngineError::Shutdown),
+        _ => return None,
     };
-    watch::channel(standing).1
+    Some(watch::channel(standing).1)
 }
 
 impl<C> Clone for CommandHandle<C> {
     fn clone(&self) -> Self {
-        Self::new(self.id, self.standing.clone(), Arc::clone(&self.store))
+        let (store, engine) = (Arc::clone(&self.store), self.engine.clone());
+        Self::new(self.id, self.standing.clone(), store, engine)
     }
 }
 

@@ -1,16 +1,22 @@
 //! What a flow asks for becomes steps.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::flow::Asked;
-use super::input::{Address, Effect, Output};
+use super::input::{Address, Effect, Entry, Output, Refusal, Undoing};
 use super::node::{Node, failure_json};
 use super::step::Write;
 use super::tree::{Tree, Turn};
-use crate::context::requests::{Ask, AskedChild, Ended};
-use crate::entity::OnceResult;
+use crate::context::requests::{Ask, AskedChild, AskedUndo, Ended};
+use crate::entity::{Compensation, OnceResult, Sleep};
 use crate::failure::Failure;
 use crate::id::CommandId;
+use crate::status::CommandStatus;
+use crate::time::Timestamp;
+
+/// The stored name of the end of a sleep.
+const SLEEP: &str = "sleep";
 
 impl Tree {
     /// Compares a request with what is stored. A new one is kept until [`Tree::ask_new`].
@@ -32,9 +38,20 @@ impl Tree {
                     flow.new.push(Ask::Once { position, name });
                 }
             }
+            Ask::Sleep { position, micros } => {
+                if flow.asks_sleep(position, micros)? == Asked::New {
+                    flow.new.push(Ask::Sleep { position, micros });
+                }
+            }
+            Ask::Register { position, undo } => {
+                if flow.asks_undo(position, &undo)? == Asked::New {
+                    flow.new.push(Ask::Register { position, undo });
+                }
+            }
+            Ask::Dropped { position } => drop(flow.once_ended(position)),
             Ask::OnceEnded { position, result } => {
                 if let Some(name) = flow.once_ended(position) {
-                    self.once_ended(turn, id, position, name, result);
+                    self.once_ended(turn.now, id, position, name, result);
                 }
             }
         }
@@ -49,7 +66,12 @@ impl Tree {
             match ask {
                 Ask::Child { position, child } => self.insert_child(turn, id, position, *child),
                 Ask::Once { position, .. } => self.queue_once(id, position),
-                Ask::OnceEnded { .. } => {}
+                Ask::Sleep { position, micros } => self.sleep(turn, id, position, micros),
+                Ask::Register { position, undo } => {
+                    let AskedUndo { name, parameters, .. } = *undo;
+                    self.register(turn, id, position, Entry { name: name.into(), parameters });
+                }
+                Ask::OnceEnded { .. } | Ask::Dropped { .. } => {}
             }
         }
     }
@@ -82,7 +104,7 @@ impl Tree {
 
     fn once_ended(
         &mut self,
-        turn: &Turn<'_>,
+        at: Timestamp,
         id: CommandId,
         position: i32,
         name: Arc<str>,
@@ -96,13 +118,13 @@ impl Tree {
             position,
             name,
             end_order,
-            ended_at: turn.now,
+            ended_at: at,
             return_value: result.as_ref().ok().cloned(),
             failure: result.as_ref().err().map(failure_json),
         };
         self.emit(id, None, vec![Write::Once(Box::new(row))], Vec::new());
         if let Some(flow) = self.flow(id) {
-            flow.ended(end_order, position, Ended { result, at: turn.now });
+            flow.ended(end_order, position, Ended { result, at });
         }
     }
 
@@ -129,39 +151,96 @@ impl Tree {
             }
             return;
         }
+        if let Some(retry) = child.retry {
+            node.retry = (Some(retry), serde_json::to_string(&retry).ok().map(Into::into));
+        }
         self.node(parent).open_children += 1;
-        if node.locks.is_empty() {
-            node.begin();
-            let row = Write::Insert(Box::new(node.row(id, self.root)));
-            let run = self.run(&node, id);
-            self.nodes.insert(id, node);
-            self.emit(id, None, vec![row], vec![run]);
-        } else {
-            let row = Write::Insert(Box::new(node.row(id, self.root)));
-            self.nodes.insert(id, node);
-            self.emit(id, None, vec![row], Vec::new());
-            self.ask_to_start(turn, id);
+        let begins = node.locks.is_empty() && node.spec.concurrency.is_none();
+        if begins {
+            node.begin(turn.now);
+        }
+        let row = Write::Insert(Box::new(node.row(id, self.root)));
+        let run = if begins { self.run(&node, id) } else { Vec::new() };
+        self.nodes.insert(id, node);
+        self.emit(id, None, vec![row], run);
+        if !begins {
+            self.start(turn, id);
         }
     }
 
-    /// The refusable step that starts a command when its locks are granted.
-    pub(super) fn ask_to_start(&mut self, turn: &Turn<'_>, id: CommandId) {
-        let ancestors = self.ancestors(id);
+    /// A flow sleeps: that is stored, and when it is over ends like a `once`.
+    fn sleep(&mut self, turn: &Turn<'_>, id: CommandId, position: i32, micros: i64) {
+        let duration = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+        let wake_at = turn.now.after(duration);
+        let row = Sleep { command_id: id, root_command_id: self.root, position, micros, wake_at };
+        let at = Address { root: self.root, command: id };
+        if let Some(flow) = self.flow(id) {
+            flow.sleeps.insert(position, wake_at);
+        }
+        let alarm = Effect::WakeAt { at, when: wake_at };
+        self.emit(id, None, vec![Write::Sleep(Box::new(row))], vec![alarm]);
+    }
+
+    /// The sleeps of a flow that are over at `when` end, unless its run is over.
+    pub(super) fn sleeps_end(&mut self, id: CommandId, when: Timestamp) {
         let node = self.node(id);
-        let request = node.request(id, ancestors, turn.now);
-        let before = node.progress.clone();
-        node.begin();
-        let write = Write::Update(id, Box::new(node.progress.clone()));
-        let node = &self.nodes[&id];
-        let run = self.run(node, id);
-        if request.is_some() {
-            self.node(id).progress = before;
+        let stands = node.progress.stuck_from.unwrap_or(node.progress.status);
+        if stands != CommandStatus::Active || node.cancelled.is_some() {
+            return;
         }
-        self.emit(id, request, vec![write], vec![run]);
+        let Some(flow) = self.flow(id) else { return };
+        for position in flow.take_slept(when) {
+            self.once_ended(when, id, position, SLEEP.into(), Ok("null".into()));
+        }
     }
 
-    fn ancestors(&self, id: CommandId) -> Vec<CommandId> {
-        let parent_of = |id: &CommandId| self.nodes.get(id).and_then(|node| node.parent);
-        std::iter::successors(parent_of(&id), parent_of).collect()
+    /// An undo command of a flow is stored, in the order of what it undoes.
+    fn register(&mut self, turn: &Turn<'_>, id: CommandId, position: i32, entry: Entry) {
+        self.end_order += 1;
+        let end_order = self.end_order;
+        let write = self.registered(turn, id, position, entry);
+        self.emit(id, None, vec![write], Vec::new());
+        if let Some(flow) = self.flow(id) {
+            flow.ended(end_order, position, Ended { result: Ok("null".into()), at: turn.now });
+        }
+    }
+
+    /// A leaf registers an undo command, unless an earlier run of it has registered the same.
+    pub(super) fn registers(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: CommandId,
+        attempt: i32,
+        ticket: u64,
+        entry: Entry,
+    ) {
+        let node = self.node(id);
+        if !node.runs(attempt) {
+            return turn.refuse(ticket, Refusal::AlreadyEnded(id));
+        }
+        let is_same = |done: &Undoing| matches!(done, Undoing::Entry { command, entry: stored, .. } if *command == id && *stored == entry);
+        let mut writes = Vec::new();
+        if !node.done.iter().any(is_same) {
+            let position = node.entries;
+            node.entries += 1;
+            self.end_order += 1;
+            writes.push(self.registered(turn, id, position, entry));
+        }
+        self.emit(id, None, writes, vec![Effect::Accept { ticket }]);
+    }
+
+    fn registered(&mut self, turn: &Turn<'_>, id: CommandId, position: i32, entry: Entry) -> Write {
+        let row = Compensation {
+            command_id: id,
+            root_command_id: self.root,
+            position,
+            command_type: entry.name.clone(),
+            command_parameters: Arc::clone(&entry.parameters),
+            end_order: self.end_order,
+            created_at: turn.now,
+            compensated_at: None,
+        };
+        self.node(id).done.push(Undoing::Entry { command: id, position, entry });
+        Write::Register(Box::new(row))
     }
 }

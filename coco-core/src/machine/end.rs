@@ -6,9 +6,8 @@ use super::step::Write;
 use super::tree::{Tree, Turn};
 use crate::context::requests::Ended;
 use crate::erased::Reply;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
-use crate::lock::LockScope;
 use crate::status::CommandStatus;
 
 impl Tree {
@@ -21,91 +20,87 @@ impl Tree {
         reply: Reply,
         unseen: Option<Failure>,
     ) -> Option<CommandId> {
-        let Reply { result, state, refused, hooks } = reply;
+        self.ran(turn, id);
+        if self.is_tried_again(turn, id, &reply) {
+            return None;
+        }
+        let Reply { result, state, refused, hooks, .. } = reply;
         let node = self.node(id);
+        node.hooks = hooks;
+        let mut failed = None;
         match result {
-            // A run before this one may have half happened: then it fails like any other.
-            Err(failure) if refused && node.progress.attempt <= 1 => {
-                return self.end_refused(turn, id, failure);
-            }
-            Err(failure) => {
-                node.failure_hook = hooks.failure;
-                node.fail(CommandStatus::ExecutionFailed, failure);
-                if node.open_children > 0 {
-                    let write = Write::Update(id, Box::new(node.progress.clone()));
-                    self.emit(id, None, vec![write], Vec::new());
-                    return None;
-                }
-                return self.failed(turn, id);
-            }
             Ok(output) => {
                 node.progress.executed = true;
                 node.progress.return_value = Some(output);
                 node.progress.state = state;
             }
+            Err(failure) => failed = Some(failure),
         }
-        match unseen {
-            Some(failure) => {
+        if let Some(mut cancelled) = node.cancelled.clone() {
+            cancelled.chain.extend(failed.filter(|own| *own != cancelled).map(|own| own.message));
+            failed = Some(cancelled);
+        }
+        match (failed, unseen) {
+            // A run before this one may have half happened: then it fails like any other.
+            (Some(failure), _) if refused && node.progress.attempt <= 1 => {
+                self.end_refused(turn, id, failure)
+            }
+            (Some(failure), _) => {
+                node.fail(CommandStatus::ExecutionFailed, failure);
+                if node.open_children == 0 {
+                    return self.failed(turn, id);
+                }
+                let write = Write::Update(id, Box::new(node.progress.clone()));
+                self.emit(id, None, vec![write], Vec::new());
+                None
+            }
+            (None, Some(failure)) => {
                 node.fail(CommandStatus::Failed, failure);
-                self.conclude(turn, id, hooks.failure)
+                self.conclude(turn, id)
             }
-            None => {
+            (None, None) => {
                 node.become_status(CommandStatus::Succeeded);
-                self.conclude(turn, id, hooks.success)
+                self.conclude(turn, id)
             }
         }
+    }
+
+    /// Its code does not run any more.
+    fn ran(&mut self, turn: &mut Turn<'_>, id: CommandId) {
+        self.free_place(turn, id);
+        self.node(id).progress.wake_at = None;
+        if let Some(when) = self.nodes[&id].deadline() {
+            turn.perform(Effect::Disarm { command: id, when });
+        }
+    }
+
+    /// Whether a leaf that has failed waits for another attempt.
+    fn is_tried_again(&mut self, turn: &mut Turn<'_>, id: CommandId, reply: &Reply) -> bool {
+        let node = &self.nodes[&id];
+        let (Err(failure), Some(retry), None) = (&reply.result, node.retry.0, &node.cancelled)
+        else {
+            return false;
+        };
+        let may_pass = matches!(failure.kind, FailureKind::Failed | FailureKind::Panicked);
+        if !may_pass || reply.refused || node.flow.is_some() {
+            return false;
+        }
+        let Some(pause) = retry.pause_after(node.progress.attempt, id, reply.again) else {
+            return false;
+        };
+        let deadline = node.deadline();
+        self.wait_until(id, turn.now.after(pause));
+        if let Some(when) = deadline {
+            let at = super::Address { root: self.root, command: id };
+            turn.perform(Effect::WakeAt { at, when });
+        }
+        true
     }
 
     /// It failed before, and now every child is terminal.
     pub(super) fn failed(&mut self, turn: &mut Turn<'_>, id: CommandId) -> Option<CommandId> {
-        let node = self.node(id);
-        node.become_status(CommandStatus::Failed);
-        let has_hook = node.failure_hook;
-        self.conclude(turn, id, has_hook)
-    }
-
-    /// Its own outcome stands: runs its end hook, or ends it where it has none of its own.
-    fn conclude(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: CommandId,
-        has_hook: bool,
-    ) -> Option<CommandId> {
-        if !has_hook {
-            return self.end(turn, id);
-        }
-        let node = &self.nodes[&id];
-        let mut writes = vec![Write::Update(id, Box::new(node.progress.clone()))];
-        let over = node.progress.status == CommandStatus::Succeeded;
-        if over && node.spec.scope == LockScope::Execution && node.may_hold {
-            writes.push(Write::Release(id));
-        }
-        let effects = vec![self.run_hook(node, id, node.end_hook())];
-        self.emit(id, None, writes, effects);
-        None
-    }
-
-    /// Its end hook is through.
-    pub(super) fn hooked(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: CommandId,
-        reply: Reply,
-    ) -> Option<CommandId> {
-        let node = self.node(id);
-        if !matches!(node.progress.status, CommandStatus::Succeeded | CommandStatus::Failed) {
-            return None;
-        }
-        match reply.result {
-            Err(reason) => {
-                self.park(id, reason);
-                None
-            }
-            Ok(_) => {
-                node.progress.state = reply.state.or(node.progress.state.take());
-                self.end(turn, id)
-            }
-        }
+        self.node(id).become_status(CommandStatus::Failed);
+        self.conclude(turn, id)
     }
 
     /// It was refused before it did anything: no hook, nothing to undo.
@@ -115,15 +110,22 @@ impl Tree {
         id: CommandId,
         failure: Failure,
     ) -> Option<CommandId> {
+        self.ran(turn, id);
         let node = self.node(id);
         node.progress.failure = Some(failure_json(&failure));
         node.failure = Some(failure);
-        self.end(turn, id)
+        self.end(turn, id, Vec::new())
     }
 
-    /// Makes it terminal and tells its parent, or whoever waits for the root.
-    fn end(&mut self, turn: &mut Turn<'_>, id: CommandId) -> Option<CommandId> {
+    /// Makes it terminal, after `writes`, and tells its parent, or whoever waits for the root.
+    pub(super) fn end(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: CommandId,
+        mut writes: Vec<Write>,
+    ) -> Option<CommandId> {
         self.end_order += 1;
+        let locks = self.let_locks_go(id);
         let mut node = self.nodes.remove(&id)?;
         let succeeded = node.progress.status == CommandStatus::Succeeded;
         node.become_status(if succeeded {
@@ -132,23 +134,22 @@ impl Tree {
             CommandStatus::EndedWithFailure
         });
         node.progress.callback_notified = true;
+        node.progress.wake_at = None;
         node.progress.end_order = Some(self.end_order);
         node.progress.ended_at = Some(turn.now);
         let result = match node.failure.take() {
             Some(failure) => Err(failure),
             None => Ok(node.progress.return_value.clone().unwrap_or_else(|| "null".into())),
         };
-        let mut writes = Vec::with_capacity(2);
-        if node.may_hold {
-            writes.push(Write::Release(id));
-        }
-        let (parent, position) = (node.parent, node.position);
-        writes.insert(0, Write::Update(id, Box::new(node.progress)));
+        let (parent, position, undo) = (node.parent, node.position, node.progress.undo);
+        writes.push(Write::Update(id, Box::new(node.progress)));
+        writes.extend(locks);
         let Some(parent) = parent else {
             self.emit(id, None, writes, vec![Effect::Ended { root: id, result }]);
             return None;
         };
         self.emit(id, None, writes, Vec::new());
+        self.hand_over(parent, id, undo, node.done);
         let ended = Ended { result, at: turn.now };
         let end_order = self.end_order;
         let parent_node = self.node(parent);

@@ -7,13 +7,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::input::{Stored, StoredName};
-use crate::context::requests::{Ask, AskedChild, Ended};
+use crate::context::requests::{Ask, AskedChild, AskedUndo, Ended};
 use crate::erased::Reply;
 use crate::failure::Failure;
+use crate::time::Timestamp;
 
 /// The requests and outcomes of one flow.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub(super) struct Flow {
     stored: BTreeMap<i32, StoredRequest>,
     /// Ended and not given yet, by end order.
     outcomes: BTreeMap<i64, (i32, Ended)>,
+    /// When the sleeps that were asked for and have not ended are over.
+    pub(super) sleeps: BTreeMap<i32, Timestamp>,
     /// The names of the `once` steps that were asked for and have not ended.
     onces: BTreeMap<i32, Arc<str>>,
     /// Asked for by this run, new, and not emitted yet.
@@ -57,19 +61,23 @@ pub(super) struct Returned {
 }
 
 /// A request that is stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredRequest {
     pub(crate) name: StoredName,
     pub(crate) kind: StoredKind,
 }
 
 /// What was asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum StoredKind {
     /// A child, with its parameters as they are compared; none where they could not be stored.
     Child(Option<Value>),
     /// A `once`.
     Once,
+    /// A sleep of so many microseconds.
+    Sleep(i64),
+    /// An undo command, with its parameters as they are compared.
+    Undo(Option<Value>),
 }
 
 /// What becomes of a request.
@@ -95,6 +103,10 @@ impl Flow {
         let outcomes =
             stored.outcomes.into_iter().map(|(order, position, ended)| (order, (position, ended)));
         self.outcomes.extend(outcomes);
+        self.sleeps = stored.sleeps.into_iter().collect();
+        for (position, _) in self.outcomes.values() {
+            self.sleeps.remove(position);
+        }
         self.onces.clear();
         self.new.clear();
     }
@@ -114,7 +126,7 @@ impl Flow {
             StoredKind::Child(parameters) => {
                 stored.name == child.spec.name && *parameters == child.canonical
             }
-            StoredKind::Once => false,
+            _ => false,
         };
         if same {
             return Ok(Asked::Stored);
@@ -133,6 +145,45 @@ impl Flow {
         }
         let name = StoredName::Owned(name.as_ref().to_owned());
         Err(stored.differs(position, &StoredRequest { name, kind: StoredKind::Once }))
+    }
+
+    pub(super) fn asks_sleep(&mut self, position: i32, micros: i64) -> Result<Asked, String> {
+        let kind = StoredKind::Sleep(micros);
+        self.asks(position, &StoredRequest { name: "sleep".into(), kind })
+    }
+
+    pub(super) fn asks_undo(&mut self, position: i32, undo: &AskedUndo) -> Result<Asked, String> {
+        let kind = StoredKind::Undo(undo.canonical.clone());
+        self.asks(position, &StoredRequest { name: undo.name.into(), kind })
+    }
+
+    /// What becomes of a request of which the stored one must be the same.
+    fn asks(&mut self, position: i32, asked: &StoredRequest) -> Result<Asked, String> {
+        match self.stored.remove(&position) {
+            None => Ok(Asked::New),
+            Some(stored) if stored == *asked => Ok(Asked::Stored),
+            Some(stored) => Err(stored.differs(position, asked)),
+        }
+    }
+
+    /// Takes the sleeps that are over at `now`, in their order; none once the flow has returned.
+    pub(super) fn take_slept(&mut self, now: Timestamp) -> Vec<i32> {
+        if matches!(self.phase, Phase::Returned(_)) {
+            return Vec::new();
+        }
+        let over = self.sleeps.extract_if(.., |_, wake_at| *wake_at <= now);
+        let mut over: Vec<_> = over.map(|(position, wake_at)| (wake_at, position)).collect();
+        over.sort_unstable();
+        over.into_iter().map(|(_, position)| position).collect()
+    }
+
+    /// Whether its code runs, or that of a `once` may.
+    pub(super) fn runs_code(&self) -> bool {
+        match self.phase {
+            Phase::Starting | Phase::Polling => true,
+            Phase::Waiting => !self.onces.is_empty(),
+            Phase::Returned(_) | Phase::Gone => false,
+        }
     }
 
     /// True when the `once` was asked for and has not ended.
@@ -233,12 +284,25 @@ impl std::fmt::Display for StoredRequest {
         let Self { name, kind } = self;
         match kind {
             StoredKind::Once => write!(f, "once `{name}`"),
-            StoredKind::Child(None) => write!(f, "`{name}`"),
-            StoredKind::Child(Some(parameters)) => {
-                let parameters: String =
-                    parameters.to_string().chars().take(LONGEST_QUOTE).collect();
-                write!(f, "`{name}` {parameters}")
+            StoredKind::Sleep(micros) => {
+                let duration = Duration::from_micros(u64::try_from(*micros).unwrap_or(0));
+                write!(f, "a sleep of {duration:?}")
+            }
+            StoredKind::Child(parameters) => write!(f, "`{name}`{}", Quoted(parameters.as_ref())),
+            StoredKind::Undo(parameters) => {
+                write!(f, "the undo command `{name}`{}", Quoted(parameters.as_ref()))
             }
         }
+    }
+}
+
+/// Parameters in a message, cut where they are long.
+struct Quoted<'a>(Option<&'a Value>);
+
+impl std::fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some(parameters) = self.0 else { return Ok(()) };
+        let text: String = parameters.to_string().chars().take(LONGEST_QUOTE).collect();
+        write!(f, " {text}")
     }
 }

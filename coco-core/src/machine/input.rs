@@ -12,11 +12,13 @@ use super::tree::Turn;
 use crate::command::Spec;
 use crate::context::Parent;
 use crate::context::requests::{Ask, Ended};
-use crate::entity::{CommandEntity, OnceResult};
+use crate::entity::{CommandEntity, Compensation, OnceResult, Sleep, Undo};
 use crate::erased::{Call, Reply};
 use crate::failure::Failure;
 use crate::id::CommandId;
 use crate::lock::{Lock, LockConflict};
+use crate::retry::Retry;
+use crate::status::CommandStatus;
 use crate::time::Timestamp;
 
 /// Where a command stands: its tree and itself.
@@ -54,14 +56,36 @@ pub(crate) enum Happened {
     /// All that came before its `once` at this position is durable. `given`: how often it was
     /// given outcomes by then.
     Turn { attempt: i32, position: i32, given: u64 },
-    /// Its end hook is through.
+    /// Its end hook, its own `compensate`, or what was undone for it, is through.
     Hooked(Reply),
+    /// Its submit has a key that is taken.
+    Duplicate { ticket: u64, taken: CommandId },
+    /// A leaf registers an undo command.
+    Registers { attempt: i32, ticket: u64, entry: Entry },
+    /// It is this time, for which it asked to be woken.
+    Due(Timestamp),
+    /// All that its tree said is durable: it may rest, if nothing has happened since it asked by
+    /// this number.
+    Rest { rest: u64 },
+    /// There may be a free place for it among its type.
+    Place,
+    /// An operator or a caller wants it to end.
+    Cancel { ticket: u64, reason: Arc<str> },
+    /// An operator gives up what is stuck.
+    Abandon { ticket: u64, reason: Arc<str> },
     /// The polls that the tree's held steps wait for take too long.
     Flush { hold: u64 },
-    /// An operator wants what is stuck to go on.
+    /// An operator wants what is stuck in it to go on.
     Retry { ticket: u64 },
-    /// What is stored of the requests of a stuck flow.
-    Replay { ticket: u64, stored: Stored },
+    /// What is stored of the requests of a stuck flow. `ticket`: it is the last one of a retry.
+    Replay { ticket: Option<u64>, stored: Stored },
+}
+
+/// An undo command.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) name: StoredName,
+    pub(crate) parameters: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -71,6 +95,11 @@ pub(crate) struct Submit {
     pub(crate) spec: Spec,
     pub(crate) parameters: Arc<str>,
     pub(crate) locks: Vec<Lock>,
+    pub(crate) key: Option<Arc<str>>,
+    /// Not to start before this time.
+    pub(crate) start_at: Option<Timestamp>,
+    /// The ended root that it is submitted again from, and where that stood.
+    pub(crate) again: Option<(CommandId, CommandStatus)>,
 }
 
 /// What a flow did between two outcomes.
@@ -96,7 +125,11 @@ pub(crate) enum FlowEnd {
 pub(crate) struct Load {
     pub(crate) root: CommandId,
     pub(crate) commands: Vec<LoadedCommand>,
+    /// Succeeded commands whose own parent may have ended, and what undoes them.
+    pub(crate) undoable: Vec<Undoable>,
     pub(crate) once_results: Vec<OnceResult>,
+    pub(crate) sleeps: Vec<Sleep>,
+    pub(crate) compensations: Vec<LoadedCompensation>,
     pub(crate) cause: Loaded,
 }
 
@@ -105,6 +138,10 @@ pub(crate) struct Load {
 pub(crate) enum Loaded {
     /// An engine starts. `crashed`: the one before it died.
     Start { crashed: bool },
+    /// It was not admitted before, or it rested.
+    Admitted,
+    /// It has not begun, and is not to begin: it is cancelled.
+    Cancelled { ticket: u64, reason: Arc<str> },
     /// A step was rejected, and the ones after it were skipped.
     Rejected {
         step: Step,
@@ -115,12 +152,31 @@ pub(crate) enum Loaded {
     },
 }
 
+/// A succeeded command that is not undone.
+#[derive(Debug)]
+pub(crate) struct Undoable {
+    pub(crate) id: CommandId,
+    pub(crate) parent: CommandId,
+    pub(crate) end_order: i64,
+    pub(crate) undo: Undo,
+}
+
+/// An undo command as it was read from the store.
+#[derive(Debug)]
+pub(crate) struct LoadedCompensation {
+    pub(crate) row: Compensation,
+    /// Its parameters as they are compared, where the flow that registered it is open.
+    pub(crate) canonical: Option<Value>,
+}
+
 /// A command as it was read from the store, with what its type says of it.
 #[derive(Debug)]
 pub(crate) struct LoadedCommand {
     pub(crate) entity: CommandEntity,
     pub(crate) spec: Spec,
     pub(crate) locks: Vec<Lock>,
+    /// How it is retried, where its parent said so.
+    pub(crate) retry: Option<Retry>,
     /// Its parameters as they are compared; none where they could not be stored.
     pub(crate) canonical: Option<Value>,
 }
@@ -130,6 +186,8 @@ pub(crate) struct LoadedCommand {
 pub(crate) struct Stored {
     pub(crate) requests: Vec<(i32, StoredRequest)>,
     pub(crate) outcomes: Vec<(i64, i32, Ended)>,
+    /// The sleeps that have not ended, with the time when they do.
+    pub(crate) sleeps: Vec<(i32, Timestamp)>,
 }
 
 /// What follows from an input.
@@ -159,8 +217,22 @@ pub(crate) enum Effect {
     LetRun { command: CommandId, position: i32 },
     /// Drop the code of a command that runs.
     Drop { command: CommandId },
+    /// Tell the code of a leaf that it is cancelled, and drop it when it does not end soon.
+    Cancel { command: CommandId },
+    /// Undo something for a command that has failed.
+    Undo(Box<UndoRun>),
+    /// Say [`Happened::Due`] at this time.
+    WakeAt { at: Address, when: Timestamp },
+    /// Do not say [`Happened::Due`] at this time any more.
+    Disarm { command: CommandId, when: Timestamp },
+    /// A root is stored that is not admitted.
+    NoRoom { root: CommandId },
+    /// Say [`Happened::Rest`].
+    Rest { root: CommandId, rest: u64 },
+    /// The tree has left, though it has not ended: it waits for an alarm or an operator.
+    Rested { root: CommandId },
     /// Read what is stored of a stuck flow's requests.
-    Reload { at: Address, ticket: u64 },
+    Reload { at: Address, ticket: Option<u64> },
     /// The root is terminal.
     Ended { root: CommandId, result: Result<Arc<str>, Failure> },
     /// Something of the tree cannot go on by itself.
@@ -175,7 +247,10 @@ pub(crate) enum Effect {
 #[derive(Debug)]
 pub(crate) enum Refusal {
     Conflict(LockConflict),
+    Duplicate(CommandId),
     NotStuck(CommandId),
+    AlreadyEnded(CommandId),
+    OpenChildren { command: CommandId, open: usize },
 }
 
 /// A method to run.
@@ -186,8 +261,28 @@ pub(crate) struct Run {
     /// The JSON to decode it from.
     pub(crate) fields: Arc<str>,
     pub(crate) attempt: i32,
+    /// How often this hook has failed.
+    pub(crate) hook_attempt: i32,
     pub(crate) parent: Option<Parent>,
     pub(crate) kind: RunKind,
+}
+
+/// Something to undo for a command that has failed.
+#[derive(Debug)]
+pub(crate) struct UndoRun {
+    /// The command that has failed.
+    pub(crate) at: Address,
+    pub(crate) hook_attempt: i32,
+    pub(crate) undoing: Undoing,
+}
+
+/// Something that may have to be undone.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Undoing {
+    /// A succeeded command, by its own `compensate`.
+    Command(CommandId),
+    /// What a command registered, by the undo command that it named.
+    Entry { command: CommandId, position: i32, entry: Entry },
 }
 
 /// Which method, and how.
@@ -197,8 +292,25 @@ pub(crate) enum RunKind {
     Leaf,
     /// A flow. `replaying`: something of an earlier run is stored, so it is past its `validate`.
     Flow { created_at: Timestamp, replaying: bool },
-    /// An end hook.
+    /// An end hook, or `compensate` of a command that has failed.
     Hook(Call),
+}
+
+impl Undoable {
+    /// What a row says of undo, where the command has succeeded and is not undone.
+    pub(crate) fn of(row: &CommandEntity) -> Option<Self> {
+        let progress = &row.progress;
+        let has_succeeded = progress.status == CommandStatus::EndedSuccessfully;
+        if !has_succeeded || progress.compensated_at.is_some() {
+            return None;
+        }
+        Some(Self {
+            id: row.command_id,
+            parent: row.parent_command_id?,
+            end_order: progress.end_order?,
+            undo: progress.undo?,
+        })
+    }
 }
 
 impl Happened {
@@ -207,11 +319,28 @@ impl Happened {
         matches!(self, Self::Ran { .. } | Self::Hooked(_))
     }
 
-    /// The answer when the tree is not here.
+    /// Who waits for an answer.
+    pub(crate) const fn ticket(&self) -> Option<u64> {
+        match self {
+            Self::Retry { ticket }
+            | Self::Replay { ticket: Some(ticket), .. }
+            | Self::Abandon { ticket, .. }
+            | Self::Cancel { ticket, .. }
+            | Self::Registers { ticket, .. }
+            | Self::Duplicate { ticket, .. } => Some(*ticket),
+            _ => None,
+        }
+    }
+
+    /// The answer when the command is not here.
     pub(super) fn refuse_absent(&self, at: Address, turn: &mut Turn<'_>) {
-        if let Self::Retry { ticket } | Self::Replay { ticket, .. } = self {
-            let refusal = Refusal::NotStuck(at.command);
-            turn.out.push(Output::Do(Effect::Refuse { ticket: *ticket, refusal }));
+        if let Self::Duplicate { ticket, taken } = self {
+            return turn.refuse(*ticket, Refusal::Duplicate(*taken));
+        }
+        let is_end = matches!(self, Self::Cancel { .. } | Self::Registers { .. });
+        let refusal = if is_end { Refusal::AlreadyEnded } else { Refusal::NotStuck };
+        if let Some(ticket) = self.ticket() {
+            turn.refuse(ticket, refusal(at.command));
         }
     }
 }

@@ -2,14 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::flow::{Flow, StoredKind, StoredRequest};
-use super::input::{Load, Loaded, LoadedCommand, Stored};
+use super::flow::{Flow, Phase, StoredKind, StoredRequest};
+use super::input::{Address, Effect, Load, LoadedCommand, LoadedCompensation, Output, Stored};
 use super::node::Node;
 use super::reject::Lost;
 use super::step::Write;
 use super::tree::{Tree, Turn};
 use crate::context::requests::Ended;
-use crate::entity::OnceResult;
+use crate::entity::{OnceResult, Sleep};
+use crate::erased::Reply;
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
 use crate::status::CommandStatus;
@@ -19,8 +20,31 @@ impl Stored {
     pub(crate) fn by_flow(
         commands: &[LoadedCommand],
         once_results: &[OnceResult],
+        sleeps: &[Sleep],
+        compensations: &[LoadedCompensation],
     ) -> HashMap<CommandId, Self> {
         let mut flows = HashMap::<_, Self>::new();
+        for LoadedCompensation { row, canonical } in compensations {
+            let flow = flows.entry(row.command_id).or_default();
+            let kind = StoredKind::Undo(canonical.clone());
+            let name = row.command_type.clone();
+            flow.requests.push((row.position, StoredRequest { name, kind }));
+            let ended = Ended { result: Ok("null".into()), at: row.created_at };
+            flow.outcomes.push((row.end_order, row.position, ended));
+        }
+        let over: HashSet<_> =
+            once_results.iter().map(|once| (once.command_id, once.position)).collect();
+        let mut slept = HashSet::new();
+        for Sleep { command_id, position, micros, wake_at, .. } in sleeps {
+            let flow = flows.entry(*command_id).or_default();
+            let kind = StoredKind::Sleep(*micros);
+            flow.requests.push((*position, StoredRequest { name: "sleep".into(), kind }));
+            if over.contains(&(*command_id, *position)) {
+                slept.insert((*command_id, *position));
+            } else {
+                flow.sleeps.push((*position, *wake_at));
+            }
+        }
         for LoadedCommand { entity, canonical, .. } in commands {
             let Some(parent) = entity.parent_command_id else { continue };
             let flow = flows.entry(parent).or_default();
@@ -38,7 +62,9 @@ impl Stored {
         for once in once_results {
             let flow = flows.entry(once.command_id).or_default();
             let name = once.name.as_ref().to_owned().into();
-            flow.requests.push((once.position, StoredRequest { name, kind: StoredKind::Once }));
+            if !slept.contains(&(once.command_id, once.position)) {
+                flow.requests.push((once.position, StoredRequest { name, kind: StoredKind::Once }));
+            }
             let result = stored_result(once.return_value.as_ref(), once.failure.as_deref());
             flow.outcomes.push((
                 once.end_order,
@@ -68,50 +94,55 @@ pub(super) fn read_failure(json: &str) -> Failure {
 }
 
 impl Tree {
-    pub(super) fn load(turn: &mut Turn<'_>, load: Load) -> Self {
+    /// The tree as it is stored, before anything in it goes on.
+    pub(super) fn read(load: &mut Load) -> Self {
         let mut tree = Self::empty(load.root);
         let orders = load.commands.iter().filter_map(|command| command.entity.progress.end_order);
         let once_orders = load.once_results.iter().map(|once| once.end_order);
-        tree.end_order = orders.chain(once_orders).max().unwrap_or(0);
-        let mut flows = Stored::by_flow(&load.commands, &load.once_results);
-        for command in load.commands {
+        let entry_orders = load.compensations.iter().map(|loaded| loaded.row.end_order);
+        let done_orders = load.undoable.iter().map(|undoable| undoable.end_order);
+        let orders = orders.chain(once_orders).chain(entry_orders).chain(done_orders);
+        tree.end_order = orders.max().unwrap_or(0);
+        let mut flows =
+            Stored::by_flow(&load.commands, &load.once_results, &load.sleeps, &load.compensations);
+        for command in std::mem::take(&mut load.commands) {
             if !command.entity.progress.status.is_terminal() {
                 tree.add(command, &mut flows);
             }
         }
         tree.count_children();
-        let mut lost = Lost::default();
-        match load.cause {
-            Loaded::Start { crashed } => {
-                if crashed {
-                    tree.count_death();
-                }
-            }
-            Loaded::Rejected { step, reason, skipped, running } => {
-                lost = tree.replace_rejected(turn, step, &reason, skipped, running);
-            }
-        }
-        let open = tree.children_first();
-        let stuck = |node: &Node| node.progress.status == CommandStatus::Stuck;
-        for (id, node) in
-            open.iter().map(|id| (id, &tree.nodes[id])).filter(|(_, node)| stuck(node))
-        {
-            turn.out.push(super::Output::Do(tree.stuck(*id, node)));
-        }
+        tree.find_done(load);
+        tree
+    }
+
+    /// Lets everything in the tree go on.
+    pub(super) fn resume_all(&mut self, turn: &mut Turn<'_>, mut lost: Lost) {
+        let open = self.children_first();
+        self.pass_cancels_on(&open);
+        self.tell_stuck(turn);
         let moved: Vec<_> =
-            open.into_iter().filter_map(|id| tree.resume(turn, id, &mut lost)).collect();
+            open.into_iter().filter_map(|id| self.resume(turn, id, &mut lost)).collect();
         // Only now, so that none is resumed which the end of a child has moved already.
         for id in moved {
             let mut next = Some(id);
             while let Some(id) = next {
-                next = tree.advance(turn, id);
+                next = self.advance(turn, id);
             }
         }
-        tree
+    }
+
+    /// What is below a cancelled command is cancelled.
+    fn pass_cancels_on(&mut self, children_first: &[CommandId]) {
+        for id in children_first.iter().rev() {
+            let above = self.nodes[id].parent.and_then(|parent| self.nodes.get(&parent));
+            if let Some(cancelled) = above.and_then(|above| above.cancelled.clone()) {
+                self.node(*id).cancelled.get_or_insert(cancelled);
+            }
+        }
     }
 
     fn add(&mut self, command: LoadedCommand, flows: &mut HashMap<CommandId, Stored>) {
-        let LoadedCommand { entity, spec, locks, .. } = command;
+        let LoadedCommand { entity, spec, locks, retry, .. } = command;
         let id = entity.command_id;
         let mut node = Node::new(
             spec,
@@ -122,6 +153,8 @@ impl Tree {
             locks,
         );
         node.may_hold = true;
+        node.retry = (retry.or(spec.retry), entity.retry);
+        node.cancelled = entity.progress.cancelled.as_deref().map(read_failure);
         node.failure = entity.progress.failure.as_deref().map(read_failure);
         node.progress = entity.progress;
         if node.flow.is_some() {
@@ -139,21 +172,8 @@ impl Tree {
         }
     }
 
-    /// An engine died while this tree was open. A death counts only while nothing of the tree
-    /// ends in between.
-    fn count_death(&mut self) {
-        let (id, end_order) = (self.root, self.end_order);
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        let progress = &mut node.progress;
-        let went_on = end_order > progress.deaths_end_order;
-        progress.deaths = if went_on { 1 } else { progress.deaths + 1 };
-        progress.deaths_end_order = end_order;
-        let write = Write::Update(id, Box::new(progress.clone()));
-        self.emit(id, None, vec![write], Vec::new());
-    }
-
     /// The open commands, each after its descendants.
-    fn children_first(&self) -> Vec<CommandId> {
+    pub(super) fn children_first(&self) -> Vec<CommandId> {
         let (mut order, mut seen) = (Vec::with_capacity(self.nodes.len()), HashSet::new());
         let mut by_place: Vec<_> =
             self.nodes.iter().map(|(id, node)| (node.created_at, node.position, *id)).collect();
@@ -169,33 +189,42 @@ impl Tree {
         order
     }
 
-    /// Lets one command go on. Gives its parent, if it has ended.
+    /// Lets one command go on. Gives the command that may go on because of it.
     fn resume(&mut self, turn: &mut Turn<'_>, id: CommandId, lost: &mut Lost) -> Option<CommandId> {
         let node = self.node(id);
         match node.progress.status {
             CommandStatus::NotStarted => {
                 match lost.finished.remove(&id).map(|reply| reply.result) {
                     Some(Err(failure)) => self.end_refused(turn, id, failure),
+                    _ if node.cancelled.is_some() => self.stop_one(turn, id),
                     _ => {
-                        self.ask_to_start(turn, id);
+                        self.start(turn, id);
                         None
                     }
                 }
             }
             CommandStatus::Active => self.resume_active(turn, id, lost),
             CommandStatus::ExecutionFailed | CommandStatus::FailedRestarted => Some(id),
-            CommandStatus::Succeeded | CommandStatus::Failed if lost.rejected == Some(id) => {
-                let failure = lost.finished.remove(&id).and_then(|reply| reply.result.err());
-                self.park(id, failure.unwrap_or_else(|| Failure::new(FailureKind::Rejected, "")));
+            CommandStatus::Succeeded | CommandStatus::Failed if lost.running.contains(&id) => {
+                self.node(id).ending = self.next_ending(id);
                 None
             }
-            CommandStatus::Succeeded | CommandStatus::Failed if lost.running.contains(&id) => None,
+            CommandStatus::Succeeded | CommandStatus::Failed
+                if lost.rejected.as_ref().is_some_and(|(rejected, _)| *rejected == id) =>
+            {
+                let (_, failure) = lost.rejected.take()?;
+                self.park(turn, id, failure);
+                None
+            }
             CommandStatus::Succeeded | CommandStatus::Failed => {
-                let node = &self.nodes[&id];
-                let effects = vec![self.run_hook(node, id, node.end_hook())];
-                self.emit(id, None, Vec::new(), effects);
-                None
+                let waits = node.progress.wake_at.is_some_and(|at| at > turn.now);
+                if let Some(alarm) = self.alarm(id).filter(|_| waits) {
+                    turn.perform(alarm);
+                    return None;
+                }
+                self.proceed(turn, id, Vec::new())
             }
+            CommandStatus::Stuck if node.cancelled.is_some() => self.stop_one(turn, id),
             _ => None,
         }
     }
@@ -206,12 +235,43 @@ impl Tree {
         id: CommandId,
         lost: &mut Lost,
     ) -> Option<CommandId> {
+        let at = Address { root: self.root, command: id };
+        let node = self.node(id);
+        let is_leaf = node.flow.is_none();
+        let is_cancelled = node.cancelled.is_some();
+        // Also where an order for it was rejected: its code goes on.
+        if is_leaf && lost.running.contains(&id) {
+            self.take_place(turn, id);
+            if is_cancelled {
+                self.stop_code(turn, id);
+            }
+            return None;
+        }
         if let Some(reply) = lost.finished.remove(&id) {
             return self.executed(turn, id, reply, None);
         }
-        let is_leaf = self.node(id).flow.is_none();
-        if is_leaf && lost.running.contains(&id) {
+        let node = self.node(id);
+        if let Some(failure) = node.cancelled.clone() {
+            match &mut node.flow {
+                None => return self.executed(turn, id, Reply::failed(failure), None),
+                Some(flow) => flow.phase = Phase::Gone,
+            }
+            return Some(id);
+        }
+        let deadline = node.deadline();
+        if is_leaf && node.progress.wake_at.is_some() {
+            let deadline = deadline.map(|when| Effect::WakeAt { at, when });
+            turn.out.extend(self.alarm(id).into_iter().chain(deadline).map(Output::Do));
             return None;
+        }
+        if deadline.is_some_and(|deadline| deadline <= turn.now) {
+            self.time_out(turn, id);
+            let failure = self.nodes.get(&id)?.cancelled.clone()?;
+            return if is_leaf {
+                self.executed(turn, id, Reply::failed(failure), None)
+            } else {
+                Some(id)
+            };
         }
         let node = self.node(id);
         if is_leaf && !node.spec.idempotent {
@@ -224,11 +284,11 @@ impl Tree {
             self.emit(id, None, vec![write], Vec::new());
             return Some(id);
         }
-        node.progress.attempt += 1;
-        let node = &self.nodes[&id];
-        let write = Write::Update(id, Box::new(node.progress.clone()));
-        let run = self.run(node, id);
-        self.emit(id, None, vec![write], vec![run]);
+        if let Some(flow) = &node.flow {
+            let alarms = flow.sleeps.values().map(|when| Effect::WakeAt { at, when: *when });
+            turn.out.extend(alarms.map(Output::Do));
+        }
+        self.run_when_placed(turn, id);
         None
     }
 }

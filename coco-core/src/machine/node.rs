@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use super::flow::Flow;
+use super::input::Undoing;
 use crate::callback::CallbackKind;
 use crate::command::Spec;
 use crate::entity::{CommandEntity, Progress};
-use crate::erased::Call;
+use crate::erased::{Call, Hooks};
 use crate::failure::Failure;
 use crate::id::CommandId;
 use crate::lock::{Lock, LockRequest, LockScope};
+use crate::retry::Retry;
 use crate::status::CommandStatus;
 use crate::time::Timestamp;
 
@@ -22,16 +24,45 @@ pub(super) struct Node {
     pub(super) parameters: Arc<str>,
     pub(super) created_at: Timestamp,
     pub(super) locks: Vec<Lock>,
-    /// Whether it may hold locks: those that it asks for, or those of the type that it was when
-    /// it began.
+    /// How it is retried, and the same as its parent said it, as JSON.
+    pub(super) retry: (Option<Retry>, Option<Arc<str>>),
+    /// Whether it may hold locks: those that it asks for, those of the type that it was when it
+    /// began, and those of its children that may have to be undone.
     pub(super) may_hold: bool,
+    /// Whether it takes up one of the places of its type.
+    pub(super) has_place: bool,
+    /// When it asked for its start, while the step that starts it may be refused and is on its way.
+    pub(super) asked_at: Option<Timestamp>,
+    /// The cancels that came meanwhile: they are heard when it is known what became of its start.
+    pub(super) early_cancels: Vec<(u64, Arc<str>)>,
+    /// Whether what is stored of its requests is being read, for a retry.
+    pub(super) is_read: bool,
     pub(super) progress: Progress,
     /// Why it failed, or is about to.
     pub(super) failure: Option<Failure>,
-    /// Whether `end_with_failure` is its own, once `execute` has failed.
-    pub(super) failure_hook: bool,
+    /// Why it was cancelled, or a command above it was.
+    pub(super) cancelled: Option<Failure>,
+    /// Which hooks are its own, as far as it is known.
+    pub(super) hooks: Hooks,
+    /// What runs for it since its outcome stands.
+    pub(super) ending: Option<Ending>,
+    /// What succeeded in it and may have to be undone, newest last.
+    pub(super) done: Vec<Undoing>,
+    /// How many undo commands it has registered.
+    pub(super) entries: i32,
     pub(super) open_children: usize,
     pub(super) flow: Option<Box<Flow>>,
+}
+
+/// What runs for a command whose outcome stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The newest of what it has done is being undone.
+    Undo,
+    /// Its own `compensate`.
+    Compensate,
+    /// Its end hook.
+    Hook,
 }
 
 impl Node {
@@ -51,25 +82,43 @@ impl Node {
             position,
             parameters,
             created_at,
+            retry: (spec.retry, None),
             may_hold: !locks.is_empty(),
             locks,
+            has_place: false,
+            asked_at: None,
+            early_cancels: Vec::new(),
+            is_read: false,
             progress: Progress::new(CommandStatus::NotStarted),
             failure: None,
-            failure_hook: true,
+            cancelled: None,
+            hooks: Hooks { compensate: true, success: true, failure: true },
+            ending: None,
+            done: Vec::new(),
+            entries: 0,
             open_children: 0,
             flow: is_flow.then(Box::default),
         }
     }
 
     /// Its code may begin.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin(&mut self, now: Timestamp) {
         self.become_status(CommandStatus::Active);
         self.progress.attempt += 1;
+        self.progress.wake_at = None;
+        self.progress.started_at.get_or_insert(now);
+    }
+
+    /// When it has taken too long.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        Some(self.progress.started_at?.after(self.spec.timeout?))
     }
 
     /// True while this run of `execute` counts.
     pub(super) fn runs(&self, attempt: i32) -> bool {
-        self.progress.status == CommandStatus::Active && self.progress.attempt == attempt
+        let progress = &self.progress;
+        let waits = progress.wake_at.is_some();
+        progress.status == CommandStatus::Active && progress.attempt == attempt && !waits
     }
 
     /// # Panics
@@ -81,12 +130,12 @@ impl Node {
         }
     }
 
-    /// Back where it was before it became stuck; gives the end hook to run from there.
-    pub(super) fn unpark(&mut self) -> Call {
+    /// Back where it was before it became stuck.
+    pub(super) fn unpark(&mut self) {
         let back = self.progress.stuck_from.take().unwrap_or(CommandStatus::Active);
         self.progress.stuck_reason = None;
+        self.progress.hook_attempt = 0;
         self.become_status(back);
-        self.end_hook()
     }
 
     pub(super) fn fail(&mut self, status: CommandStatus, failure: Failure) {
@@ -114,6 +163,9 @@ impl Node {
             command_parameters: Arc::clone(&self.parameters),
             created_at: self.created_at,
             callback_enabled: self.spec.callback != CallbackKind::None,
+            submit_key: None,
+            resubmit_of: None,
+            retry: self.retry.1.clone(),
             progress: self.progress.clone(),
         }
     }

@@ -1,22 +1,25 @@
 //! A step that the store refused for its data: the failure takes the place of what was refused.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
+use super::load::read_failure;
 use super::node::failure_json;
 use super::step::{Step, Write};
 use super::tree::{Tree, Turn};
 use crate::context::requests::Ended;
-use crate::entity::{CommandEntity, Progress};
+use crate::entity::{CommandEntity, Progress, Undo};
 use crate::erased::{Hooks, Reply};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
+use crate::retry::Again;
 use crate::status::CommandStatus;
 
 /// What the rows of a reloaded tree do not tell.
 #[derive(Debug, Default)]
 pub(super) struct Lost {
-    /// The command whose step was rejected.
-    pub(super) rejected: Option<CommandId>,
+    /// The command whose step was rejected, and why.
+    pub(super) rejected: Option<(CommandId, Failure)>,
     /// Commands whose code runs now.
     pub(super) running: HashSet<CommandId>,
     /// Commands whose code is over, with what their lost step said.
@@ -34,13 +37,16 @@ impl Tree {
         skipped: Vec<Step>,
         running: HashSet<CommandId>,
     ) -> Lost {
-        let mut lost = Lost { rejected: Some(step.command), running, finished: HashMap::new() };
         let failure =
             Failure::new(FailureKind::Rejected, format!("the store refused its data: {reason}"));
         let failure = failure.of(step.command).fitting();
+        let rejected = Some((step.command, failure.clone()));
+        let mut lost = Lost { rejected, running, finished: HashMap::new() };
         for write in step.writes {
             match write {
                 Write::Insert(row) => self.insert_failed(turn, *row, &failure),
+                // A sleep that is over ends again.
+                Write::Once(once) if self.sleeps_at(once.command_id, once.position) => {}
                 Write::Once(mut once) => {
                     self.end_order += 1;
                     (once.end_order, once.return_value) = (self.end_order, None);
@@ -51,21 +57,43 @@ impl Tree {
                     }
                     self.emit(once.command_id, None, vec![Write::Once(once)], Vec::new());
                 }
-                Write::Update(id, _) => {
+                // The root's row may be in a step of another, for its deaths.
+                Write::Update(id, _) if id == step.command => {
                     lost.finished.insert(id, Reply::failed(failure.clone()));
                 }
-                Write::Release(_) => {}
+                // A flow would ask for the same again.
+                Write::Register(entry) if self.flow(entry.command_id).is_some() => {
+                    lost.finished.insert(entry.command_id, Reply::failed(failure.clone()));
+                }
+                Write::Sleep(sleep) => {
+                    lost.finished.insert(sleep.command_id, Reply::failed(failure.clone()));
+                }
+                _ => {}
             }
         }
         for write in skipped.into_iter().flat_map(|step| step.writes) {
-            if let Write::Update(id, progress) = write
-                && let Some(reply) = reply_of(*progress)
-                && self.nodes.get(&id).is_some_and(|node| node.flow.is_none())
-            {
+            let Write::Update(id, progress) = write else { continue };
+            let Some(node) = self.nodes.get_mut(&id).filter(|node| node.flow.is_none()) else {
+                continue;
+            };
+            let [before, after] = [node.progress.status, progress.status];
+            let waits = before == CommandStatus::Active && after == before;
+            if let Some(reply) = reply_of(&progress) {
+                // It ended too late, whatever became of the order that says so.
+                if let (true, Some(failure)) = (progress.executed, &progress.failure) {
+                    node.cancelled.get_or_insert_with(|| read_failure(failure));
+                }
                 lost.finished.entry(id).or_insert(reply);
+            } else if waits && progress.wake_at.is_some() && !lost.finished.contains_key(&id) {
+                node.progress.clone_from(&progress);
+                self.emit(id, None, vec![Write::Update(id, progress)], Vec::new());
             }
         }
         lost
+    }
+
+    fn sleeps_at(&mut self, id: CommandId, position: i32) -> bool {
+        self.flow(id).is_some_and(|flow| flow.sleeps.contains_key(&position))
     }
 
     /// A child whose row was rejected is stored as failed, without its parameters.
@@ -105,14 +133,18 @@ impl Tree {
 }
 
 /// What a leaf had returned, from the step that was to store it. Its hooks are not known, so
-/// they are called.
-fn reply_of(progress: Progress) -> Option<Reply> {
-    let result = match (progress.executed, progress.return_value, progress.failure) {
-        (true, Some(output), _) => Ok(output),
-        (_, _, Some(json)) => Err(serde_json::from_str::<Failure>(&json).ok()?),
+/// they are called; but what undoes it is known once it has succeeded.
+fn reply_of(progress: &Progress) -> Option<Reply> {
+    let result = match (progress.executed, &progress.return_value, &progress.failure) {
+        (true, Some(output), _) => Ok(Arc::clone(output)),
+        (_, _, Some(json)) => Err(serde_json::from_str::<Failure>(json).ok()?),
         _ => return None,
     };
     let refused = matches!(&result, Err(failure) if failure.kind == FailureKind::Refused);
-    let hooks = Hooks { success: true, failure: true };
-    Some(Reply { result, state: progress.state, refused, hooks })
+    let has_succeeded =
+        matches!(progress.status, CommandStatus::Succeeded | CommandStatus::EndedSuccessfully);
+    let compensate = !has_succeeded || progress.undo == Some(Undo::Own);
+    let hooks = Hooks { compensate, success: true, failure: true };
+    let again = Again::Never;
+    Some(Reply { result, state: progress.state.clone(), refused, hooks, again })
 }

@@ -1,10 +1,12 @@
 //! What the machine asks to be stored.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::entity::{CommandEntity, OnceResult, Progress};
+use crate::entity::{Audit, CommandEntity, Compensation, OnceResult, Progress, Sleep};
 use crate::id::CommandId;
 use crate::lock::LockRequest;
+use crate::time::Timestamp;
 
 /// Writes that a store applies together or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,16 +21,52 @@ pub struct Step {
     pub writes: Vec<Write>,
 }
 
+impl Step {
+    /// Whether it is refused when something is taken, a lock or a key, and then changes nothing.
+    pub(crate) fn is_refusable(&self) -> bool {
+        self.request.is_some() || self.submit_key().is_some()
+    }
+
+    /// The key of the root that it inserts: when another has it, nothing of the step is stored.
+    pub fn submit_key(&self) -> Option<&Arc<str>> {
+        self.writes.iter().find_map(|write| match write {
+            Write::Insert(row) => row.submit_key.as_ref(),
+            _ => None,
+        })
+    }
+}
+
 /// One write of a [`Step`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     /// A new command.
     Insert(Box<CommandEntity>),
-    /// What has changed of a command: all of its [`Progress`], except that `return_value`,
-    /// `failure`, `state`, `end_order` and `ended_at` keep their stored value where they are none.
+    /// What has changed of a command: its [`Progress`], laid over what is stored as
+    /// [`Progress::overlay`] says.
     Update(CommandId, Box<Progress>),
     /// The result of a `once`.
     Once(Box<OnceResult>),
+    /// A flow sleeps.
+    Sleep(Box<Sleep>),
+    /// An undo command is registered.
+    Register(Box<Compensation>),
+    /// A command was undone by its own `compensate`: only `compensated_at` changes.
+    Compensated(CommandId, Timestamp),
+    /// The undo command that a command registered at this position is through: only
+    /// `compensated_at` changes.
+    Undone(CommandId, i32, Timestamp),
     /// Frees all the locks that a command holds.
     Release(CommandId),
+    /// Gives all the locks that a command holds to another. What both hold is held once, in the
+    /// stronger mode, since the earlier time.
+    Pass {
+        /// Who holds them.
+        from: CommandId,
+        /// Who is to hold them.
+        to: CommandId,
+        /// The stored name of `to`.
+        command_type: Cow<'static, str>,
+    },
+    /// What an operator did.
+    Audit(Box<Audit>),
 }

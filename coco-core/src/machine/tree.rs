@@ -3,15 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::Settings;
 use super::flow::{Flow, Phase, Returned};
-use super::input::{
-    Address, Effect, FlowEnd, Happened, Output, Polled, Refusal, Run, RunKind, Submit,
-};
+use super::input::{Address, Effect, FlowEnd, Happened, Output, Polled, Refusal};
+use super::limits::Limits;
 use super::node::Node;
 use super::step::{Step, Write};
-use crate::context::Parent;
-use crate::entity::Progress;
-use crate::erased::Call;
+use crate::erased::Reply;
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
 use crate::lock::LockRequest;
@@ -21,7 +19,21 @@ use crate::time::Timestamp;
 /// The time of an input, and where its outputs go.
 pub(super) struct Turn<'a> {
     pub(super) now: Timestamp,
+    pub(super) settings: Settings,
+    pub(super) limits: &'a mut Limits,
+    pub(super) left: &'a mut Vec<CommandId>,
+    pub(super) rests: &'a mut u64,
     pub(super) out: &'a mut Vec<Output>,
+}
+
+/// Whether anything in a tree goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    Open,
+    /// It waits for its trial.
+    Trial,
+    /// The crash limit was met.
+    Frozen,
 }
 
 /// One tree.
@@ -39,33 +51,21 @@ pub(super) struct Tree {
     /// Counts how often steps began to be held.
     hold: u64,
     is_announced: bool,
+    /// Whether anything in it goes on.
+    pub(super) gate: Gate,
+    /// The number by which it has asked to rest, if nothing has happened since.
+    pub(super) rest: Option<u64>,
 }
 
 impl Tree {
     pub(super) fn empty(root: CommandId) -> Self {
         let (nodes, held) = (HashMap::new(), Vec::new());
-        Self { root, nodes, end_order: 0, polls: 0, held, hold: 0, is_announced: false }
-    }
-
-    /// A tree of one new root. Its row and its locks are one step: stored together or refused.
-    pub(super) fn submit(turn: &mut Turn<'_>, submit: Submit) -> Self {
-        let Submit { id, ticket, spec, parameters, locks } = submit;
-        let mut tree = Self::empty(id);
-        let mut node = Node::new(spec, None, 0, parameters, turn.now, locks);
-        node.begin();
-        let row = Write::Insert(Box::new(node.row(id, id)));
-        let request = node.request(id, Vec::new(), turn.now);
-        let refusable = request.is_some();
-        let effects = vec![Effect::Accept { ticket }, tree.run(&node, id)];
-        if refusable {
-            node.progress = Progress::new(CommandStatus::NotStarted);
-        }
-        tree.nodes.insert(id, node);
-        tree.emit(id, request, vec![row], effects);
-        tree
+        let (is_announced, gate, rest) = (false, Gate::Open, None);
+        Self { root, nodes, end_order: 0, polls: 0, held, hold: 0, is_announced, gate, rest }
     }
 
     pub(super) fn handle(&mut self, turn: &mut Turn<'_>, command: CommandId, what: Happened) {
+        self.rest = None;
         let mut next = match what {
             Happened::Flush { hold } => {
                 if hold == self.hold {
@@ -98,21 +98,29 @@ impl Tree {
         let node = self.node(id);
         match what {
             Happened::Granted => {
-                if node.progress.status == CommandStatus::NotStarted {
-                    node.begin();
-                }
-                None
+                self.granted(turn, id);
+                Some(id)
             }
             Happened::Refused { ticket: Some(ticket), conflict } => {
+                self.not_granted(turn, id);
+                self.free_place(turn, id);
                 self.nodes.remove(&id);
-                let refusal = Refusal::Conflict(conflict);
-                turn.out.push(Output::Do(Effect::Refuse { ticket, refusal }));
+                turn.refuse(ticket, Refusal::Conflict(conflict));
+                None
+            }
+            Happened::Duplicate { ticket, taken } => {
+                self.not_granted(turn, id);
+                self.free_place(turn, id);
+                self.nodes.remove(&id);
+                turn.refuse(ticket, Refusal::Duplicate(taken));
                 None
             }
             Happened::Refused { ticket: None, conflict } => {
                 let mut failure =
                     Failure::new(FailureKind::LockConflict, conflict.to_string()).of(id);
                 failure.data = serde_json::to_value(&conflict).ok();
+                let failure = node.cancelled.clone().unwrap_or(failure);
+                self.not_granted(turn, id);
                 self.end_refused(turn, id, failure)
             }
             // What a run says that was given up is not heard, even where its attempt stands.
@@ -138,7 +146,18 @@ impl Tree {
             }
             Happened::Hooked(reply) => self.hooked(turn, id, reply),
             Happened::Replay { ticket, stored } => self.replay(turn, id, ticket, stored),
-            Happened::Flush { .. } | Happened::Retry { .. } => None,
+            Happened::Due(when) => self.due(turn, id, when.max(turn.now)),
+            Happened::Place => {
+                self.place(turn, id);
+                None
+            }
+            Happened::Registers { attempt, ticket, entry } => {
+                self.registers(turn, id, attempt, ticket, entry);
+                None
+            }
+            Happened::Cancel { ticket, reason } => self.cancel(turn, id, ticket, reason),
+            Happened::Abandon { ticket, reason } => self.abandon(turn, id, ticket, reason),
+            Happened::Flush { .. } | Happened::Retry { .. } | Happened::Rest { .. } => None,
         }
     }
 
@@ -187,6 +206,9 @@ impl Tree {
     /// Moves a command whose children, outcomes or run have changed. Gives its parent, if it has
     /// ended.
     pub(super) fn advance(&mut self, turn: &mut Turn<'_>, id: CommandId) -> Option<CommandId> {
+        if self.gate != Gate::Open {
+            return None;
+        }
         let node = self.nodes.get_mut(&id)?;
         let drained = node.open_children == 0;
         let waits_for_children = matches!(
@@ -196,6 +218,11 @@ impl Tree {
         if drained && waits_for_children {
             return self.failed(turn, id);
         }
+        if Self::is_stopped(node) {
+            let failure = node.cancelled.clone()?;
+            return self.executed(turn, id, Reply::failed(failure), None);
+        }
+        let node = self.nodes.get_mut(&id)?;
         let flow = node.flow.as_mut()?;
         match std::mem::take(&mut flow.phase) {
             Phase::Returned(returned) if drained || returned.reply.result.is_err() => {
@@ -226,39 +253,13 @@ impl Tree {
         }
     }
 
-    /// The run of a command that has begun.
-    pub(super) fn run(&self, node: &Node, id: CommandId) -> Effect {
-        let kind = match &node.flow {
-            None => RunKind::Leaf,
-            Some(flow) => {
-                RunKind::Flow { created_at: node.created_at, replaying: flow.is_replaying() }
-            }
-        };
-        self.run_with(node, id, Arc::clone(&node.parameters), kind)
-    }
-
-    pub(super) fn run_hook(&self, node: &Node, id: CommandId, call: Call) -> Effect {
-        let fields = node.progress.state.as_ref().unwrap_or(&node.parameters);
-        self.run_with(node, id, Arc::clone(fields), RunKind::Hook(call))
-    }
-
-    fn run_with(&self, node: &Node, id: CommandId, fields: Arc<str>, kind: RunKind) -> Effect {
-        let parent = node.parent.and_then(|parent| self.nodes.get(&parent)).map(|parent| Parent {
-            name: parent.spec.name,
-            parameters: Arc::clone(&parent.parameters),
-        });
-        let at = Address { root: self.root, command: id };
-        let (name, attempt) = (node.spec.name, node.progress.attempt);
-        Effect::Run(Box::new(Run { at, name, fields, attempt, parent, kind }))
-    }
-
     pub(super) fn drop_flow(&mut self, turn: &mut Turn<'_>, id: CommandId) {
         let Some(flow) = self.flow(id) else { return };
         let before = std::mem::replace(&mut flow.phase, Phase::Gone);
         if matches!(before, Phase::Polling) {
             self.polls -= 1;
         }
-        turn.out.push(Output::Do(Effect::Drop { command: id }));
+        turn.perform(Effect::Drop { command: id });
     }
 
     /// Drops all flows; what their children have to tell waits in the store. An end hook that
@@ -288,6 +289,7 @@ impl Tree {
     pub(super) fn settle(&mut self, turn: &mut Turn<'_>) -> bool {
         if self.polls == 0 {
             self.flush(turn);
+            self.ask_to_rest(turn);
         } else if !self.held.is_empty() && !self.is_announced {
             self.is_announced = true;
             self.hold += 1;
@@ -297,7 +299,7 @@ impl Tree {
         self.nodes.is_empty()
     }
 
-    fn flush(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn flush(&mut self, turn: &mut Turn<'_>) {
         self.is_announced = false;
         turn.out.extend(self.held.drain(..).map(|(step, effects)| Output::Store(step, effects)));
     }

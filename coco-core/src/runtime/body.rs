@@ -1,65 +1,161 @@
 //! Runs user code: one task for each method that runs, and nothing that it does can hurt more
 //! than its own command.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
 use super::drive::{FlowMessage, drive};
+use super::engine::Heard;
+#[cfg(any(test, feature = "testing"))]
+use super::intercept::Interceptor;
+use crate::caught::caught;
 use crate::command::Descriptor;
+use crate::context::leaf::LeafAsks;
 use crate::context::requests::Requests;
-use crate::context::{Resources, Scope};
+use crate::context::{CancelFlag, Resources, RunOf, Scope};
 use crate::erased::{Call, Erased, Reply};
 use crate::failure::{Failure, FailureKind};
+use crate::id::CommandId;
 use crate::machine::{Address, FlowEnd, Happened, Polled, Run, RunKind};
 
 /// A method to run, with all that it needs.
 pub(super) struct Body {
-    /// Dropped code of the same command, which may not have ended yet.
-    pub(super) before: Option<JoinHandle<()>>,
+    pub(super) outside: Outside,
     pub(super) run: Run,
     pub(super) descriptor: &'static Descriptor,
-    pub(super) resources: Arc<Resources>,
     /// Where a flow is given its outcomes; none for what is no flow.
     pub(super) outcomes: Option<UnboundedReceiver<FlowMessage>>,
-    pub(super) inputs: UnboundedSender<(Address, Happened)>,
+    /// How long a leaf has to end when it is cancelled.
+    pub(super) grace: Duration,
+}
+
+/// What stands around code that runs.
+pub(super) struct Outside {
+    /// Dropped code of the same command, which may not have ended yet.
+    pub(super) before: Option<JoinHandle<()>>,
+    pub(super) resources: Arc<Resources>,
+    pub(super) inputs: UnboundedSender<Heard>,
+    pub(super) cancel: Arc<CancelFlag>,
+}
+
+impl Outside {
+    /// Waits until no other code of the command runs.
+    pub(super) async fn alone(&mut self) {
+        if let Some(before) = self.before.take() {
+            let ended = before.await;
+            let _ = caught(|| drop(ended));
+        }
+    }
+
+    /// What the contexts of one run share.
+    fn scope(&self, run_of: RunOf, requests: Requests, asks: Option<LeafAsks>) -> Scope {
+        let (resources, cancel) = (Arc::clone(&self.resources), Arc::clone(&self.cancel));
+        Scope::new(run_of, resources, requests, asks, cancel)
+    }
+
+    /// Says what happened. Nobody listens when the engine is gone, and then this task is too.
+    pub(super) fn say(&self, at: Address, what: Happened) {
+        let _ = self.inputs.send(Heard::Happened(at, what));
+    }
 }
 
 impl Body {
     /// Runs it to its end and says what became of it.
     pub(super) async fn run(self) {
-        let Self { before, run, descriptor, resources, outcomes, inputs } = self;
-        if let Some(before) = before {
-            let _ = before.await;
-        }
-        let requests = match run.kind {
-            RunKind::Flow { created_at, replaying } => Requests::new(created_at, replaying),
-            RunKind::Leaf | RunKind::Hook(_) => Requests::default(),
+        let Self { mut outside, run, descriptor, outcomes, grace } = self;
+        outside.alone().await;
+        let run_of = RunOf {
+            id: run.at.command,
+            attempt: u32::try_from(run.attempt).unwrap_or(0),
+            hook_attempt: u32::try_from(run.hook_attempt).unwrap_or(0),
+            parent: run.parent.clone(),
         };
-        let attempt = u32::try_from(run.attempt).unwrap_or(0);
-        let scope = Scope::new(run.at.command, attempt, run.parent.clone(), resources, requests);
-        let said = match (decode(descriptor, &run), outcomes) {
-            (Err(failure), _) => run.over(Reply { refused: true, ..Reply::failed(failure) }),
-            (Ok(command), Some(outcomes)) => flow(command, &run, &scope, outcomes, &inputs).await,
-            (Ok(mut command), None) => {
-                let method = match &run.kind {
-                    RunKind::Hook(hook) => hook.clone(),
-                    RunKind::Leaf | RunKind::Flow { .. } => Call::ValidateAndExecute,
-                };
-                let reply = call(&mut *command, &scope, method).await;
-                let dropped = drop_caught(command, &scope);
-                run.over(match (dropped, &run.kind) {
-                    (Some(panic), RunKind::Leaf) => panic.after(&reply),
-                    _ => reply,
-                })
+        let (call, grace) = match &run.kind {
+            RunKind::Hook(hook) => (hook.clone(), None),
+            RunKind::Leaf | RunKind::Flow { .. } => (Call::ValidateAndExecute, Some(grace)),
+        };
+        let said = match (outcomes, &run.kind) {
+            (Some(outcomes), RunKind::Flow { created_at, replaying }) => {
+                let requests = Requests::new(*created_at, *replaying);
+                let scope = outside.scope(run_of, requests, None);
+                match decode(descriptor, &run.fields, run.at.command) {
+                    Ok(command) => flow(command, &run, &scope, outcomes, &outside).await,
+                    Err(failure) => run.over(Reply { refused: true, ..Reply::failed(failure) }),
+                }
+            }
+            (_, kind) => {
+                let asks = matches!(kind, RunKind::Leaf).then(|| leaf_asks(&run, &outside.inputs));
+                let (fields, outside) = (&*run.fields, &outside);
+                let method = Method { descriptor, fields, call, run_of, asks, grace, outside };
+                run.over(method.run().await)
             }
         };
-        // Nobody listens when the engine is gone, and then this task is too.
-        let _ = inputs.send((run.at, said));
+        outside.say(run.at, said);
+    }
+}
+
+/// A method that is no flow, of a command as it is stored.
+pub(super) struct Method<'a> {
+    pub(super) descriptor: &'static Descriptor,
+    pub(super) fields: &'a str,
+    pub(super) call: Call,
+    pub(super) run_of: RunOf,
+    /// Where the `execute` of a leaf asks; none for whatever else runs, an undo command as well.
+    pub(super) asks: Option<LeafAsks>,
+    /// How long it has to end when it is cancelled; none for what cannot be.
+    pub(super) grace: Option<Duration>,
+    pub(super) outside: &'a Outside,
+}
+
+impl Method<'_> {
+    /// Runs it to its end, as far as the kit for tests lets it.
+    pub(super) async fn run(&self) -> Reply {
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(interceptor) = self.outside.resources.get::<Interceptor>() {
+            return interceptor.run(self).await;
+        }
+        self.once(&self.scope(0), self.call.clone()).await
+    }
+
+    /// What its context shares, in a run after `again` others.
+    pub(super) fn scope(&self, again: u32) -> Scope {
+        let run_of = RunOf { attempt: self.run_of.attempt + again, ..self.run_of.clone() };
+        self.outside.scope(run_of, Requests::default(), self.asks.clone())
+    }
+
+    /// Runs `call` on a command that is decoded anew.
+    pub(super) async fn once(&self, scope: &Scope, call: Call) -> Reply {
+        match decode(self.descriptor, self.fields, self.run_of.id) {
+            Ok(command) => leaf(command, scope, call, self.grace).await,
+            Err(failure) => Reply { refused: true, ..Reply::failed(failure) },
+        }
+    }
+}
+
+/// Where the code of a leaf asks.
+fn leaf_asks(run: &Run, inputs: &UnboundedSender<Heard>) -> LeafAsks {
+    let (at, attempt, inputs) = (run.at, run.attempt, inputs.clone());
+    Arc::new(move |ask| drop(inputs.send(Heard::Asked { at, attempt, ask })))
+}
+
+/// Runs a method that is no flow, and drops the command.
+async fn leaf(
+    mut command: Box<dyn Erased>,
+    scope: &Scope,
+    method: Call,
+    grace: Option<Duration>,
+) -> Reply {
+    let executes = matches!(method, Call::ValidateAndExecute);
+    let reply = call(&mut *command, scope, method, grace).await;
+    match drop_caught(command, scope) {
+        Some(panic) if executes => panic.after(&reply),
+        _ => reply,
     }
 }
 
@@ -68,17 +164,17 @@ async fn flow(
     run: &Run,
     scope: &Scope,
     mut outcomes: UnboundedReceiver<FlowMessage>,
-    inputs: &UnboundedSender<(Address, Happened)>,
+    outside: &Outside,
 ) -> Happened {
     if !matches!(run.kind, RunKind::Flow { replaying: true, .. }) {
-        let reply = call(&mut *command, scope, Call::Validate).await;
+        let reply = call(&mut *command, scope, Call::Validate, None).await;
         if reply.result.is_err() {
             drop_caught(command, scope);
             return run.over(reply);
         }
     }
     let attempt = run.attempt;
-    let report = |polled| drop(inputs.send((run.at, Happened::Polled { attempt, polled })));
+    let report = |polled| outside.say(run.at, Happened::Polled { attempt, polled });
     let mut polled = drive(&mut *command, scope, &mut outcomes, report).await;
     if let (Some(panic), Some(FlowEnd::Returned { reply, .. })) =
         (drop_caught(command, scope), &mut polled.end)
@@ -103,31 +199,46 @@ impl Run {
     }
 }
 
-fn decode(descriptor: &Descriptor, run: &Run) -> Result<Box<dyn Erased>, Failure> {
-    let decoded = catch_unwind(AssertUnwindSafe(|| descriptor.decode(&run.fields)));
+fn decode(
+    descriptor: &Descriptor,
+    fields: &str,
+    command: CommandId,
+) -> Result<Box<dyn Erased>, Failure> {
+    let decoded = caught(|| descriptor.decode(fields));
     let undecodable = |reason: String| {
-        let message = format!("what is stored of `{}` cannot be read: {reason}", run.name);
-        Failure::new(FailureKind::Undecodable, message).of(run.at.command)
+        let name = descriptor.spec.name;
+        let message = format!("what is stored of `{name}` cannot be read: {reason}");
+        Failure::new(FailureKind::Undecodable, message).of(command)
     };
     match decoded {
         Ok(Ok(command)) => Ok(command),
         Ok(Err(error)) => Err(undecodable(error.to_string())),
-        Err(panic) => Err(undecodable(panic_message(&*panic))),
+        Err(panic) => Err(undecodable(panic)),
     }
 }
 
-/// Calls a method; a panic in it, or in the drop of what it leaves behind, is a failure.
-async fn call(command: &mut dyn Erased, scope: &Scope, call: Call) -> Reply {
+/// Calls a method; a panic in it, or in the drop of what it leaves behind, is a failure. With
+/// `grace` it is dropped when it does not end that soon after it was cancelled.
+async fn call(
+    command: &mut dyn Erased,
+    scope: &Scope,
+    call: Call,
+    grace: Option<Duration>,
+) -> Reply {
+    let mut is_late = pin!(async {
+        let Some(grace) = grace else { return std::future::pending().await };
+        scope.cancelled().await;
+        tokio::time::sleep(grace).await;
+    });
     let mut future = command.call(scope, call);
-    let mut reply = std::future::poll_fn(|cx| {
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(poll) => poll,
-            Err(panic) => Poll::Ready(panicked(scope, &*panic)),
-        }
+    let mut reply = std::future::poll_fn(|cx| match caught(|| future.as_mut().poll(cx)) {
+        Ok(Poll::Ready(reply)) => Poll::Ready(reply),
+        Ok(Poll::Pending) => is_late.as_mut().poll(cx).map(|()| dropped(scope, grace)),
+        Err(panic) => Poll::Ready(panicked(scope, &panic)),
     })
     .await;
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
-        reply = panicked(scope, &*panic);
+    if let Err(panic) = caught(|| drop(future)) {
+        reply = panicked(scope, &panic);
     }
     reply
 }
@@ -135,10 +246,9 @@ async fn call(command: &mut dyn Erased, scope: &Scope, call: Call) -> Reply {
 /// Drops what user code left behind. A panic in it is a failure, unless what it left behind was
 /// an end hook: that one is through.
 pub(super) fn drop_caught<T>(left: T, scope: &Scope) -> Option<Reply> {
-    let dropped = catch_unwind(AssertUnwindSafe(|| drop(left)));
-    dropped.err().map(|panic| {
-        tracing::error!(command = %scope.id(), panic = panic_message(&*panic), "a drop panicked");
-        panicked(scope, &*panic)
+    caught(|| drop(left)).err().map(|panic| {
+        tracing::error!(command = %scope.id(), panic, "a drop panicked");
+        panicked(scope, &panic)
     })
 }
 
@@ -149,15 +259,17 @@ impl Reply {
     }
 }
 
-/// A panic before `execute` was called is a refusal: nothing has begun.
-pub(super) fn panicked(scope: &Scope, panic: &(dyn Any + Send)) -> Reply {
-    let message = format!("it panicked: {}", panic_message(panic));
-    let failure = Failure::new(FailureKind::Panicked, message).of(scope.id()).fitting();
+/// A cancelled leaf that did not end in time.
+fn dropped(scope: &Scope, grace: Option<Duration>) -> Reply {
+    let grace = grace.unwrap_or_default();
+    let message = format!("it did not end within {grace:?} after it was told, and was dropped");
+    let failure = Failure::new(FailureKind::Cancelled, message).of(scope.id());
     Reply { refused: !scope.has_begun(), ..Reply::failed(failure) }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("with no message").to_owned()
+/// A panic before `execute` was called is a refusal: nothing has begun.
+pub(super) fn panicked(scope: &Scope, panic: &str) -> Reply {
+    let message = format!("it panicked: {panic}");
+    let failure = Failure::new(FailureKind::Panicked, message).of(scope.id()).fitting();
+    Reply { refused: !scope.has_begun(), ..Reply::failed(failure) }
 }

@@ -32,8 +32,17 @@ impl Queue {
         self.effects.push(effects);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.steps.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// The trees of the steps.
+    pub(super) fn roots(&self) -> impl Iterator<Item = CommandId> {
+        self.steps.iter().map(|step| step.root)
     }
 
     /// Takes the steps of one tree out.

@@ -4,7 +4,6 @@
 //! it waits for nothing that it asked for, or when something else than the engine wakes it.
 
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +12,7 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::body::{drop_caught, panicked};
+use crate::caught::caught;
 use crate::context::requests::{Ask, Ended};
 use crate::context::{Scope, inside_engine_wake};
 use crate::erased::{Call, Erased, Reply};
@@ -119,15 +119,13 @@ impl Flow<'_> {
         let mut asks = Vec::new();
         loop {
             self.waker.begin();
-            let polled = catch_unwind(AssertUnwindSafe(|| {
-                code.as_mut().poll(&mut TaskContext::from_waker(&waker))
-            }));
+            let polled = caught(|| code.as_mut().poll(&mut TaskContext::from_waker(&waker)));
             let woken = self.waker.end();
             asks.append(&mut requests.take_asks());
             match polled {
                 Ok(Poll::Ready(reply)) => return returned(self.scope, asks, reply, given),
                 Err(panic) => {
-                    return returned(self.scope, asks, panicked(self.scope, &*panic), given);
+                    return returned(self.scope, asks, panicked(self.scope, &panic), given);
                 }
                 Ok(Poll::Pending) => {}
             }

@@ -3,33 +3,32 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use uuid::Uuid;
 
-use super::body::Body;
+use super::admission::{Admission, Page};
+use super::alarms::Alarms;
+use super::clock::Clock;
 use super::commit::{InFlight, Queue};
-use super::drive::FlowMessage;
-use super::reload::{Read, ReadWhy, Reloading};
-use super::tasks::{Task, Tasks};
-use super::watch::{Standing, Watchers};
-use crate::command::Spec;
+use super::effects::{Caller, ticket_of};
+use super::reload::{Read, Reloading};
+use super::request::{Line, NewSubmit, Request};
+use super::tasks::{Code, Tasks};
+use super::watch::Watchers;
 use crate::context::Resources;
-use crate::erased::Reply;
-use crate::error::{EngineError, Error, Result};
-use crate::failure::{Failure, FailureKind};
+use crate::context::leaf::LeafAsk;
+use crate::error::Result;
 use crate::id::CommandId;
-use crate::lock::Lock;
-use crate::machine::{
-    Address, Effect, Happened, Input, Load, Machine, Output, Refusal, Run, RunKind, Submit,
-};
-use crate::recovery::Quarantine;
+use crate::machine::{self, Address, Effect, Entry, Happened, Input, Machine, Output};
+use crate::recovery::StartReport;
 use crate::registry::Registry;
-use crate::store::{CommitError, Lease, Outcome, Store};
+use crate::store::{CommitError, Lease, Outcome, Store, StoreError};
 
-/// How long the steps of a tree wait for the poll of a flow.
-const LONGEST_HOLD: Duration = Duration::from_millis(10);
+/// Submits that wait while the engine is busy, and steps that wait before it takes more of them.
+const SUBMIT_QUEUE: usize = 1024;
 
 /// How often the engine steps back for others before it begins the next commit.
 const MOST_YIELDS: usize = 32;
@@ -40,21 +39,18 @@ const LONGEST_STOP: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// How long a stop waits for the store when the time of the leaves is over.
 const LAST_COMMITS: Duration = Duration::from_secs(5);
 
-/// What a caller asks of the engine.
-pub(crate) enum Request {
-    Submit { submit: NewRoot, reply: oneshot::Sender<Result<watch::Receiver<Standing>>> },
-    Watch { root: CommandId, reply: oneshot::Sender<Option<watch::Receiver<Standing>>> },
-    Retry { at: Address, reply: oneshot::Sender<Result<()>> },
-    Load { loads: Vec<Load>, quarantined: Vec<Quarantine> },
-    Stop { within: Duration, reply: oneshot::Sender<()> },
+/// What a program chose for its engine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) machine: machine::Settings,
+    pub(crate) cancel_grace: Duration,
+    pub(crate) clock: Clock,
 }
 
-/// A root to submit.
-pub(crate) struct NewRoot {
-    pub(crate) id: CommandId,
-    pub(crate) spec: Spec,
-    pub(crate) parameters: Arc<str>,
-    pub(crate) locks: Vec<Lock>,
+/// What the code of commands says.
+pub(super) enum Heard {
+    Happened(Address, Happened),
+    Asked { at: Address, attempt: i32, ask: LeafAsk },
 }
 
 pub(crate) struct Engine {
@@ -62,28 +58,31 @@ pub(crate) struct Engine {
     pub(super) store: Arc<dyn Store>,
     lease: Arc<Lease>,
     pub(super) registry: Arc<Registry>,
-    resources: Arc<Resources>,
+    pub(super) resources: Arc<Resources>,
+    pub(super) settings: Settings,
     pub(super) queue: Queue,
     pub(super) tasks: Tasks,
     pub(super) watchers: Watchers,
     pub(super) callers: HashMap<u64, Caller>,
-    tickets: u64,
+    pub(super) tickets: u64,
     /// Held steps, by the time at which they are to go.
-    held: VecDeque<(Instant, CommandId, u64)>,
+    pub(super) held: VecDeque<(Instant, CommandId, u64)>,
+    pub(super) alarms: Alarms,
+    pub(super) admission: Admission,
     /// What happens to trees that are being read again.
     pub(super) reloading: HashMap<CommandId, Reloading>,
-    inputs: mpsc::UnboundedSender<(Address, Happened)>,
-    pub(super) reads: mpsc::UnboundedSender<Read>,
-    stopping: Option<Stopping>,
+    /// How often in a row the store has refused what is to be stored of a command.
+    pub(super) refused: HashMap<CommandId, u32>,
+    pub(super) inputs: mpsc::UnboundedSender<Heard>,
+    pub(super) reads: mpsc::UnboundedSender<Result<Read, StoreError>>,
+    pub(super) pages: mpsc::UnboundedSender<Page>,
+    pub(super) stopping: Option<Stopping>,
     outputs: Vec<Output>,
+    /// What was read of the store says that it is damaged.
+    pub(super) damage: Option<StoreError>,
 }
 
-pub(super) enum Caller {
-    Submit(CommandId, oneshot::Sender<Result<watch::Receiver<Standing>>>),
-    Retry(oneshot::Sender<Result<()>>),
-}
-
-struct Stopping {
+pub(super) struct Stopping {
     deadline: Instant,
     /// The time of the leaves is over; what is left is for the store.
     is_over: bool,
@@ -92,40 +91,61 @@ struct Stopping {
 
 /// Where the engine hears from others.
 pub(crate) struct Ears {
-    requests: mpsc::Receiver<Request>,
-    inputs: mpsc::UnboundedReceiver<(Address, Happened)>,
-    reads: mpsc::UnboundedReceiver<Read>,
+    submits: mpsc::Receiver<NewSubmit>,
+    requests: mpsc::UnboundedReceiver<Request>,
+    inputs: mpsc::UnboundedReceiver<Heard>,
+    reads: mpsc::UnboundedReceiver<Result<Read, StoreError>>,
+    pages: mpsc::UnboundedReceiver<Page>,
 }
 
 impl Engine {
+    /// An engine that owns the store; `started` hears what it found there.
     pub(crate) fn new(
         store: Arc<dyn Store>,
         lease: Lease,
         registry: Arc<Registry>,
         resources: Arc<Resources>,
-        requests: mpsc::Receiver<Request>,
-    ) -> (Self, Ears) {
+        settings: Settings,
+        started: oneshot::Sender<Result<StartReport>>,
+    ) -> (Self, Ears, Line) {
+        let (submits, heard_submits) = mpsc::channel(SUBMIT_QUEUE);
+        let (requests, heard_requests) = mpsc::unbounded_channel();
         let (inputs, heard_inputs) = mpsc::unbounded_channel();
         let (reads, heard_reads) = mpsc::unbounded_channel();
+        let (pages, heard_pages) = mpsc::unbounded_channel();
+        let boundary = CommandId::from_uuid(Uuid::now_v7());
         let engine = Self {
-            machine: Machine::default(),
+            machine: Machine::new(settings.machine),
             store,
+            admission: Admission::new(boundary, !lease.clean, started),
             lease: Arc::new(lease),
             registry,
             resources,
+            settings,
             queue: Queue::default(),
             tasks: Tasks::default(),
             watchers: Watchers::default(),
             callers: HashMap::new(),
             tickets: 0,
             held: VecDeque::new(),
+            alarms: Alarms::default(),
             reloading: HashMap::new(),
+            refused: HashMap::new(),
             inputs,
             reads,
+            pages,
             stopping: None,
             outputs: Vec::new(),
+            damage: None,
         };
-        (engine, Ears { requests, inputs: heard_inputs, reads: heard_reads })
+        let ears = Ears {
+            submits: heard_submits,
+            requests: heard_requests,
+            inputs: heard_inputs,
+            reads: heard_reads,
+            pages: heard_pages,
+        };
+        (engine, ears, Line { submits, requests })
     }
 
     /// Runs until it is stopped, or has lost the store.
@@ -136,7 +156,13 @@ impl Engine {
             if in_flight.is_none() {
                 in_flight = self.next_commit();
             }
+            // Behind what the next commit sets free at once: a tree that rests makes room.
+            self.admit();
             if in_flight.is_none() && self.is_stopped() {
+                break;
+            }
+            if let Some(error) = &self.damage {
+                tracing::error!(%error, "the engine stops");
                 break;
             }
             let deadline = self.next_deadline();
@@ -156,9 +182,16 @@ impl Engine {
                     }
                     self.collect(&mut ears).await;
                 }
-                Some((at, happened)) = ears.inputs.recv() => self.happened(at, happened),
-                Some(read) = ears.reads.recv() => self.was_read(read),
+                Some(heard) = ears.inputs.recv() => self.heard(heard),
+                Some(read) = ears.reads.recv() => match read {
+                    Ok(read) => self.was_read(read),
+                    Err(damage) => self.damage = Some(damage),
+                },
+                Some(page) = ears.pages.recv() => self.page_was_read(page),
                 Some(request) = ears.requests.recv() => self.requested(request),
+                Some(submit) = ears.submits.recv(), if self.takes_submits() => {
+                    self.submitted(submit);
+                }
                 () = deadline => {
                     if self.deadline_passed() {
                         tracing::warn!("the engine stops with steps that the store did not take");
@@ -185,77 +218,70 @@ impl Engine {
     /// Takes what others have said since. True when there was something.
     fn take_what_waits(&mut self, ears: &mut Ears) -> bool {
         let mut took = false;
-        while let Ok((at, happened)) = ears.inputs.try_recv() {
-            self.happened(at, happened);
+        while let Ok(heard) = ears.inputs.try_recv() {
+            self.heard(heard);
             took = true;
         }
-        for _ in 0..ears.requests.len() {
-            if let Ok(request) = ears.requests.try_recv() {
-                self.requested(request);
+        while let Ok(request) = ears.requests.try_recv() {
+            self.requested(request);
+            took = true;
+        }
+        for _ in 0..ears.submits.len() {
+            if !self.takes_submits() {
+                break;
+            }
+            if let Ok(submit) = ears.submits.try_recv() {
+                self.submitted(submit);
                 took = true;
             }
         }
         took
     }
 
-    fn requested(&mut self, request: Request) {
-        match request {
-            Request::Submit { reply, .. } if self.stopping.is_some() => {
-                let _ = reply.send(Err(EngineError::Shutdown.into()));
-            }
-            Request::Submit { submit, reply } => {
-                let NewRoot { id, spec, parameters, locks } = submit;
-                let ticket = self.ticket(Caller::Submit(id, reply));
-                self.tell(Input::Submit(Submit { id, ticket, spec, parameters, locks }));
-            }
-            Request::Watch { root, reply } => {
-                let _ = reply.send(self.watchers.watch_open(root));
-            }
-            Request::Retry { at, reply } => {
-                let ticket = self.ticket(Caller::Retry(reply));
-                self.happened(at, Happened::Retry { ticket });
-            }
-            Request::Load { loads, quarantined } => {
-                for quarantine in quarantined {
-                    self.watchers.stuck(quarantine.root, quarantine.command, quarantine.reason);
-                }
-                for load in loads {
-                    self.watchers.open(load.root);
-                    self.tell(Input::Load(Box::new(load)));
-                }
-            }
-            Request::Stop { within, reply } => {
-                let deadline = Instant::now() + within.min(LONGEST_STOP);
-                self.stopping = Some(Stopping { deadline, is_over: false, reply });
-                self.tell(Input::Stop);
-            }
-        }
+    /// Submits wait while many steps do; steps that are born in the machine never wait for them.
+    fn takes_submits(&self) -> bool {
+        self.queue.len() < SUBMIT_QUEUE
     }
 
-    fn ticket(&mut self, caller: Caller) -> u64 {
-        self.tickets += 1;
-        self.callers.insert(self.tickets, caller);
-        self.tickets
+    pub(super) fn stop(&mut self, within: Duration, reply: oneshot::Sender<()>) {
+        let deadline = Instant::now() + within.min(LONGEST_STOP);
+        self.alarms.clear();
+        self.stopping = Some(Stopping { deadline, is_over: false, reply });
+        self.tell(Input::Stop);
+    }
+
+    fn heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Happened(at, what) => self.happened(at, what),
+            Heard::Asked { at, attempt, ask: LeafAsk::Register { name, parameters, reply } } => {
+                let ticket = self.ticket(Caller::Other(reply));
+                let entry = Entry { name: name.into(), parameters };
+                self.happened(at, Happened::Registers { attempt, ticket, entry });
+            }
+        }
     }
 
     pub(super) fn happened(&mut self, at: Address, what: Happened) {
         match &what {
-            Happened::Ran { attempt, .. } => self.tasks.over(at.command, Some(*attempt)),
-            Happened::Hooked(_) => self.tasks.over(at.command, None),
+            Happened::Ran { attempt, .. } => self.tasks.over(at.command, Code::Leaf(*attempt)),
+            Happened::Hooked(_) => self.tasks.over(at.command, Code::Hook),
             Happened::Polled { attempt, polled } if polled.end.is_some() => {
-                self.tasks.over(at.command, Some(*attempt));
+                self.tasks.over(at.command, Code::Flow(*attempt));
             }
             _ => {}
         }
-        match self.reloading.get_mut(&at.root) {
-            Some(reloading) => reloading.happened.push((at, what)),
-            None => self.tell(Input::Of { at, what }),
+        if let Some(reloading) = self.reloading.get_mut(&at.root) {
+            reloading.happened.push((at, what));
+        } else if self.is_about_absent(at, &what) {
+            self.bring_back(at, what);
+        } else {
+            self.tell(Input::Of { at, what });
         }
     }
 
     pub(super) fn tell(&mut self, input: Input) {
         let mut outputs = std::mem::take(&mut self.outputs);
-        self.machine.handle(SystemTime::now().into(), input, &mut outputs);
+        self.machine.handle(self.settings.clock.now(), input, &mut outputs);
         for output in outputs.drain(..) {
             match output {
                 Output::Do(effect) => self.perform(effect),
@@ -263,6 +289,7 @@ impl Engine {
             }
         }
         self.outputs = outputs;
+        self.admission.left(self.machine.take_left());
     }
 
     fn next_commit(&mut self) -> Option<InFlight> {
@@ -294,7 +321,10 @@ impl Engine {
             let at = Address { root: step.root, command: step.command };
             match outcome {
                 Outcome::Applied => {
-                    if step.request.is_some() {
+                    if !self.refused.is_empty() {
+                        self.refused.remove(&step.command);
+                    }
+                    if step.is_refusable() {
                         self.happened(at, Happened::Granted);
                     }
                     self.let_go(effects);
@@ -304,87 +334,27 @@ impl Engine {
                     self.happened(at, Happened::Refused { ticket, conflict });
                 }
                 Outcome::Rejected(reason) => self.rejected(step, &effects, reason),
+                Outcome::Duplicate(taken) => {
+                    if let Some(ticket) = ticket_of(&effects) {
+                        self.happened(at, Happened::Duplicate { ticket, taken });
+                    }
+                }
                 Outcome::Skipped => skipped.push((step.clone(), effects)),
             }
         }
         for (step, effects) in skipped {
             self.skipped(step, &effects);
         }
+        self.admission.committed(&self.queue);
         Ok(())
-    }
-
-    fn perform(&mut self, effect: Effect) {
-        match effect {
-            Effect::Accept { ticket } => match self.callers.remove(&ticket) {
-                Some(Caller::Submit(root, reply)) => {
-                    // The caller may have gone; the command is stored all the same.
-                    self.watchers.open(root);
-                    let standing = self.watchers.watch_open(root);
-                    let _ = reply.send(standing.ok_or_else(|| EngineError::Shutdown.into()));
-                }
-                Some(Caller::Retry(reply)) => {
-                    let _ = reply.send(Ok(()));
-                }
-                None => {}
-            },
-            Effect::Refuse { ticket, refusal } => {
-                if let Some(caller) = self.callers.remove(&ticket) {
-                    caller.refuse(match refusal {
-                        Refusal::Conflict(conflict) => conflict.into(),
-                        Refusal::NotStuck(command) => EngineError::NotStuck(command).into(),
-                    });
-                }
-            }
-            Effect::Run(run) => self.start(*run),
-            Effect::Give { command, outcomes, replay_is_over } => {
-                self.tasks.tell(command, FlowMessage::Give { outcomes, replay_is_over });
-            }
-            Effect::Turn { at, attempt, position, given } => {
-                self.happened(at, Happened::Turn { attempt, position, given });
-            }
-            Effect::LetRun { command, position } => {
-                self.tasks.tell(command, FlowMessage::LetRun { position });
-            }
-            Effect::Drop { command } => self.tasks.drop_code(command),
-            Effect::Reload { at, ticket } => self.read(at.root, ReadWhy::Replay { at, ticket }),
-            Effect::Ended { root, result } => self.watchers.ended(root, result),
-            Effect::Stuck { at, reason } => {
-                tracing::error!(command = %at.command, root = %at.root, %reason, "a command is stuck");
-                self.watchers.stuck(at.root, at.command, reason);
-            }
-            Effect::Unstuck { root } => self.watchers.unstuck(root),
-            Effect::Held { root, hold } => {
-                self.held.push_back((Instant::now() + LONGEST_HOLD, root, hold));
-            }
-        }
-    }
-
-    /// Starts user code. Once the engine stops, only a leaf that is stored as active is started.
-    fn start(&mut self, run: Run) {
-        let is_flow = matches!(run.kind, RunKind::Flow { .. });
-        let is_leaf = matches!(run.kind, RunKind::Leaf);
-        let Some(descriptor) = self.registry.get(run.name) else {
-            let message = format!("no command `{}` is registered in this program", run.name);
-            let failure = Failure::new(FailureKind::Undecodable, message).of(run.at.command);
-            let over = run.over(Reply { refused: true, ..Reply::failed(failure) });
-            return drop(self.inputs.send((run.at, over)));
-        };
-        if self.stopping.is_some() && !is_leaf {
-            return;
-        }
-        let (messages, outcomes) = is_flow.then(mpsc::unbounded_channel).unzip();
-        let (at, attempt) = (run.at, run.attempt);
-        let (resources, inputs) = (Arc::clone(&self.resources), self.inputs.clone());
-        let before = self.tasks.take_ending(at.command);
-        let body = Body { before, run, descriptor, resources, outcomes, inputs };
-        let join = tokio::spawn(body.run());
-        self.tasks.insert(at.command, Task { root: at.root, attempt, messages, join });
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         let hold = self.held.front().map(|(at, ..)| *at);
         let stop = self.stopping.as_ref().map(|stopping| stopping.deadline);
-        hold.into_iter().chain(stop).min()
+        let alarm = self.alarms.pause(self.settings.clock.now());
+        let alarm = alarm.map(|pause| Instant::now() + self.settings.clock.wait(pause));
+        hold.into_iter().chain(stop).chain(alarm).min()
     }
 
     /// True when the engine must not wait any longer.
@@ -393,6 +363,9 @@ impl Engine {
         while let Some((_, root, hold)) = self.held.pop_front_if(|(at, ..)| *at <= now) {
             let at = Address { root, command: root };
             self.tell(Input::Of { at, what: Happened::Flush { hold } });
+        }
+        while let Some((at, when)) = self.alarms.pop(self.settings.clock.now()) {
+            self.happened(at, Happened::Due(when));
         }
         let Some(stopping) = self.stopping.as_mut().filter(|stopping| stopping.deadline <= now)
         else {
@@ -425,22 +398,6 @@ impl Engine {
         }
         let _ = reply.send(());
     }
-}
-
-impl Caller {
-    pub(super) fn refuse(self, error: Error) {
-        match self {
-            Self::Submit(_, reply) => drop(reply.send(Err(error))),
-            Self::Retry(reply) => drop(reply.send(Err(error))),
-        }
-    }
-}
-
-pub(super) fn ticket_of(effects: &[Effect]) -> Option<u64> {
-    effects.iter().find_map(|effect| match effect {
-        Effect::Accept { ticket } | Effect::Reload { ticket, .. } => Some(*ticket),
-        _ => None,
-    })
 }
 
 /// Lets others run first. Not `yield_now`: that leaves the task to a worker that user code may

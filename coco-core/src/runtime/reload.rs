@@ -3,37 +3,90 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::{Engine, ticket_of};
+use super::effects::ticket_of;
+use super::engine::Engine;
 use crate::entity::TreeRows;
 use crate::error::{EngineError, Error};
+use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
 use crate::machine::step::{Step, Write};
-use crate::machine::{Address, Effect, Happened, Input, Loaded, Stored};
-use crate::recovery;
+use crate::machine::{Address, Effect, Happened, Input, Loaded};
+use crate::recovery::{self, Quarantine};
+use crate::store::{StoreError, StoreFuture};
 
-/// How long to wait before a tree that could not be read is read again.
+/// How long to wait before what could not be read is read again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A tree whose step was rejected, while it is being read.
+/// So often in a row the store may refuse what is to be stored of one command.
+const MOST_REFUSALS: u32 = 3;
+
+/// Reads until the store can be read.
+///
+/// # Errors
+/// When it is damaged, or the row is: it cannot be read later either.
+pub(crate) async fn read_again<'a, T>(
+    what: &str,
+    read: impl Fn() -> StoreFuture<'a, Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    loop {
+        match read().await {
+            Ok(read) => return Ok(read),
+            Err(error @ (StoreError::Damaged(_) | StoreError::Unreadable(_))) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "{what} cannot be read; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// A tree that is being read, while nothing is told to the machine of it.
 pub(super) struct Reloading {
+    rejected: Option<Rejected>,
+    pub(super) happened: Vec<(Address, Happened)>,
+}
+
+/// A step that the store refused for its data.
+struct Rejected {
     step: Step,
     reason: String,
     /// What was to be stored after it.
     skipped: Vec<Step>,
-    pub(super) happened: Vec<(Address, Happened)>,
+}
+
+impl Reloading {
+    /// A tree that the machine does not hold.
+    pub(super) fn absent(at: Address, what: Happened) -> Self {
+        Self { rejected: None, happened: vec![(at, what)] }
+    }
+
+    /// The first cancel of what happened.
+    pub(super) fn take_cancel(&mut self) -> Option<Loaded> {
+        let is_cancel = |(_, what): &(Address, Happened)| matches!(what, Happened::Cancel { .. });
+        let place = self.happened.iter().position(is_cancel)?;
+        match self.happened.remove(place) {
+            (_, Happened::Cancel { ticket, reason }) => Some(Loaded::Cancelled { ticket, reason }),
+            _ => None,
+        }
+    }
 }
 
 /// A tree that was read.
 pub(super) struct Read {
-    root: CommandId,
-    rows: TreeRows,
+    pub(super) root: CommandId,
+    pub(super) rows: TreeRows,
     why: ReadWhy,
 }
 
 /// Why a tree is read.
 pub(super) enum ReadWhy {
     Rejected,
-    Replay { at: Address, ticket: u64 },
+    /// It is open, and the machine does not hold it.
+    Absent,
+    Replay {
+        at: Address,
+        ticket: Option<u64>,
+    },
 }
 
 impl Engine {
@@ -48,71 +101,89 @@ impl Engine {
         if step.writes.iter().any(is_root) {
             return self.watchers.forget(root);
         }
-        let (skipped, happened) = (Vec::new(), Vec::new());
-        let reloading = Reloading { step: step.clone(), reason, skipped, happened };
-        self.reloading.insert(root, reloading);
+        let times = self.refused.entry(step.command).or_default();
+        *times += 1;
+        if *times > MOST_REFUSALS {
+            return self.give_up(step, &reason);
+        }
+        let rejected = Some(Rejected { step: step.clone(), reason, skipped: Vec::new() });
+        self.reloading.insert(root, Reloading { rejected, happened: Vec::new() });
         for (step, effects) in self.queue.take_tree(root).into_iter().chain(held) {
             self.skipped(step, &effects);
         }
         self.read(root, ReadWhy::Rejected);
     }
 
+    /// A tree of which the store takes not even the failure rests as it is stored.
+    fn give_up(&mut self, step: &Step, reason: &str) {
+        let Step { root, command, .. } = *step;
+        self.refused.remove(&command);
+        self.tasks.drop_flows(root);
+        for (step, effects) in self.queue.take_tree(root) {
+            self.skipped(step, &effects);
+        }
+        let reason =
+            format!("the store refuses what is to be stored of it again and again: {reason}");
+        let reason = Failure::new(FailureKind::Rejected, reason).of(command);
+        self.quarantine(Quarantine { root, command, reason });
+    }
+
     pub(super) fn skipped(&mut self, step: Step, effects: &[Effect]) {
         if let Some(caller) = ticket_of(effects).and_then(|ticket| self.callers.remove(&ticket)) {
-            caller.refuse(EngineError::NotStuck(step.command).into());
+            let message =
+                "nothing was done: the store refused another step of this tree; ask again";
+            caller.refuse(Error::other(message));
         }
-        if let Some(reloading) = self.reloading.get_mut(&step.root) {
-            reloading.skipped.push(step);
+        let reloading = self.reloading.get_mut(&step.root);
+        if let Some(rejected) = reloading.and_then(|reloading| reloading.rejected.as_mut()) {
+            rejected.skipped.push(step);
         }
     }
 
     pub(super) fn read(&self, root: CommandId, why: ReadWhy) {
         let (store, reads) = (Arc::clone(&self.store), self.reads.clone());
         tokio::spawn(async move {
-            let rows = loop {
-                match store.tree(root).await {
-                    Ok(rows) => break rows.unwrap_or_default(),
-                    Err(error) => {
-                        tracing::warn!(%error, %root, "a tree cannot be read; trying again");
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                }
-                if reads.is_closed() {
-                    return;
-                }
+            let rows = tokio::select! {
+                rows = read_again("a tree", || store.tree(root)) => rows,
+                () = reads.closed() => return,
             };
-            let _ = reads.send(Read { root, rows, why });
+            let rows = rows.map(Option::unwrap_or_default);
+            let _ = reads.send(rows.map(|rows| Read { root, rows, why }));
         });
     }
 
-    pub(super) fn was_read(&mut self, Read { root, rows, why }: Read) {
+    pub(super) fn was_read(&mut self, read: Read) {
+        if matches!(read.why, ReadWhy::Absent) {
+            return self.is_back(read);
+        }
+        let Read { root, rows, why } = read;
         match (why, recovery::decode(&self.registry, root, rows)) {
             (ReadWhy::Replay { at, ticket }, Ok(tree)) => {
-                let mut flows = Stored::by_flow(&tree.commands, &tree.once_results);
-                let stored = flows.remove(&at.command).unwrap_or_default();
+                let stored = tree.requests_of(at.command);
                 self.happened(at, Happened::Replay { ticket, stored });
             }
             (ReadWhy::Replay { ticket, .. }, Err(quarantine)) => {
-                if let Some(caller) = self.callers.remove(&ticket) {
+                if let Some(caller) = ticket.and_then(|ticket| self.callers.remove(&ticket)) {
                     caller.refuse(quarantine.reason.into());
                 }
             }
-            (ReadWhy::Rejected, Err(quarantine)) => {
+            (ReadWhy::Rejected | ReadWhy::Absent, Err(quarantine)) => {
                 self.tasks.drop_flows(root);
                 for (at, happened) in
                     self.reloading.remove(&root).map_or_else(Vec::new, |r| r.happened)
                 {
-                    if let Happened::Retry { ticket } | Happened::Replay { ticket, .. } = happened
-                        && let Some(caller) = self.callers.remove(&ticket)
+                    if let Some(caller) =
+                        happened.ticket().and_then(|ticket| self.callers.remove(&ticket))
                     {
                         caller.refuse(EngineError::NotStuck(at.command).into());
                     }
                 }
-                self.watchers.stuck(quarantine.root, quarantine.command, quarantine.reason);
+                self.quarantine(*quarantine);
             }
-            (ReadWhy::Rejected, Ok(tree)) => {
+            (ReadWhy::Rejected | ReadWhy::Absent, Ok(tree)) => {
                 let Some(reloading) = self.reloading.remove(&root) else { return };
-                let Reloading { step, reason, skipped, happened } = reloading;
+                let Reloading { rejected: Some(rejected), happened } = reloading else { return };
+                let Rejected { step, reason, skipped } = rejected;
                 // What is over but not told yet is told after the tree is back.
                 let over = happened.iter().filter(|(_, what)| what.is_over());
                 let mut running = self.tasks.drop_flows(root);

@@ -1,11 +1,14 @@
 //! The user code that runs now, one task a command.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
 use super::drive::FlowMessage;
+use crate::caught::caught;
+use crate::context::CancelFlag;
 use crate::id::CommandId;
 
 /// The tasks, by command.
@@ -20,10 +23,22 @@ pub(super) struct Tasks {
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) root: CommandId,
-    pub(super) attempt: i32,
+    pub(super) code: Code,
+    pub(super) cancel: Arc<CancelFlag>,
     /// Where a flow hears of its outcomes; none for what is no flow.
     pub(super) messages: Option<UnboundedSender<FlowMessage>>,
     pub(super) join: JoinHandle<()>,
+}
+
+/// Which code of a command runs. What dropped code still says is not about what runs since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    /// This attempt of a leaf.
+    Leaf(i32),
+    /// This attempt of a flow.
+    Flow(i32),
+    /// An end hook, or what undoes something.
+    Hook,
 }
 
 impl Drop for Tasks {
@@ -35,6 +50,13 @@ impl Drop for Tasks {
 impl Tasks {
     pub(super) fn insert(&mut self, command: CommandId, task: Task) {
         self.running.insert(command, task);
+    }
+
+    /// Tells the code of a command that it is cancelled.
+    pub(super) fn cancel(&self, command: CommandId) {
+        if let Some(task) = self.running.get(&command) {
+            task.cancel.set();
+        }
     }
 
     /// Drops the code of a command.
@@ -51,10 +73,9 @@ impl Tasks {
         self.ending.remove(&command)
     }
 
-    /// The code of this attempt is over by itself.
-    pub(super) fn over(&mut self, command: CommandId, attempt: Option<i32>) {
-        let is_it = |task: &Task| attempt.is_none_or(|attempt| task.attempt == attempt);
-        if self.running.get(&command).is_some_and(is_it) {
+    /// This code is over by itself.
+    pub(super) fn over(&mut self, command: CommandId, code: Code) {
+        if self.running.get(&command).is_some_and(|task| task.code == code) {
             self.running.remove(&command);
         }
     }
@@ -93,7 +114,8 @@ impl Tasks {
     pub(super) async fn ended(&mut self) {
         for (_, join) in self.ending.drain() {
             // An error says that it was dropped, or how it panicked on the way.
-            let _ = join.await;
+            let ended = join.await;
+            let _ = caught(|| drop(ended));
         }
     }
 }

@@ -1,11 +1,12 @@
 //! A store in memory: for tests, and for what need not survive the process.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{CommitError, Lease, Outcome, Step, Store, StoreError, StoreFuture, Write};
-use crate::entity::{CommandEntity, OnceResult, TreeRows};
+use crate::entity::{Audit, CommandEntity, Compensation, OnceResult, Sleep, TreeRows};
 use crate::id::CommandId;
 use crate::lock::{self, HeldLock, HeldLocks};
 
@@ -85,6 +86,14 @@ impl Store for MemoryStore {
     fn entity(&self, id: CommandId) -> StoreFuture<'_, Result<Option<CommandEntity>, StoreError>> {
         Box::pin(async move { Ok(self.state().commands.get(&id).cloned()) })
     }
+
+    fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>> {
+        Box::pin(async move {
+            let state = self.state();
+            let of_tree = state.audit.iter().filter(|entry| entry.root_command_id == root);
+            Ok(of_tree.cloned().collect())
+        })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +102,10 @@ struct State {
     unclean: bool,
     commands: BTreeMap<CommandId, CommandEntity>,
     once_results: BTreeMap<(CommandId, i32), OnceResult>,
+    sleeps: BTreeMap<(CommandId, i32), Sleep>,
+    compensations: BTreeMap<(CommandId, i32), Compensation>,
+    audit: Vec<Audit>,
+    submit_keys: HashMap<Arc<str>, CommandId>,
     members: BTreeMap<CommandId, Vec<CommandId>>,
     open_roots: BTreeSet<CommandId>,
     locks: HeldLocks,
@@ -117,6 +130,9 @@ impl State {
     }
 
     fn apply(&mut self, step: &Step) -> Outcome {
+        if let Some(taken) = step.submit_key().and_then(|key| self.submit_keys.get(key)) {
+            return Outcome::Duplicate(*taken);
+        }
         if let Some(request) = &step.request
             && let Err(conflict) = lock::decide(&self.locks, request)
         {
@@ -131,8 +147,12 @@ impl State {
             request.granted().for_each(|held| self.locks.insert(held));
         }
         for write in &step.writes {
-            if let Write::Release(owner) = write {
-                self.locks.release(*owner);
+            match write {
+                Write::Release(owner) => self.locks.release(*owner),
+                Write::Pass { from, to, command_type } => {
+                    self.locks.pass(*from, *to, command_type);
+                }
+                _ => {}
             }
         }
         Outcome::Applied
@@ -145,12 +165,37 @@ impl State {
             match write {
                 Write::Insert(entity) => self.insert(&mut draft, entity)?,
                 Write::Update(id, progress) => {
-                    let stored = draft.commands.get(id).or_else(|| self.commands.get(id));
-                    let mut entity = stored.ok_or_else(|| absent(*id))?.clone();
-                    entity.progress.overlay(progress);
-                    draft.commands.insert(*id, entity);
+                    self.change(&mut draft, *id)?.progress.overlay(progress);
                 }
-                Write::Once(result) => self.once(&mut draft, result)?,
+                Write::Compensated(id, at) => {
+                    self.change(&mut draft, *id)?.progress.compensated_at = Some(*at);
+                }
+                Write::Once(result) => {
+                    let key = (result.command_id, result.position);
+                    self.known(&draft, result.command_id)?;
+                    add(&self.once_results, &mut draft.once_results, key, result, "result")?;
+                }
+                Write::Sleep(sleep) => {
+                    let key = (sleep.command_id, sleep.position);
+                    self.known(&draft, sleep.command_id)?;
+                    add(&self.sleeps, &mut draft.sleeps, key, sleep, "sleep")?;
+                }
+                Write::Register(entry) => {
+                    let key = (entry.command_id, entry.position);
+                    self.known(&draft, entry.command_id)?;
+                    let (stored, new) = (&self.compensations, &mut draft.compensations);
+                    add(stored, new, key, entry, "compensation")?;
+                }
+                Write::Undone(id, position, at) => {
+                    let key = (*id, *position);
+                    let stored = draft.compensations.get(&key);
+                    let stored = stored.or_else(|| self.compensations.get(&key));
+                    let mut entry = stored.ok_or_else(|| absent(*id))?.clone();
+                    entry.compensated_at = Some(*at);
+                    draft.compensations.insert(key, entry);
+                }
+                Write::Audit(entry) => draft.audit.push((**entry).clone()),
+                Write::Pass { to, .. } => self.known(&draft, *to)?,
                 Write::Release(_) => {}
             }
         }
@@ -173,15 +218,19 @@ impl State {
         self.known(draft, entity.root_command_id)
     }
 
-    fn once(&self, draft: &mut Draft, result: &OnceResult) -> Result<(), String> {
-        self.known(draft, result.command_id)?;
-        let key = (result.command_id, result.position);
-        if self.once_results.contains_key(&key) || draft.once_results.contains_key(&key) {
-            let (id, position) = key;
-            return Err(format!("a result of command `{id}` at {position} is stored already"));
+    /// The row of a stored command, to be changed.
+    fn change<'a>(
+        &self,
+        draft: &'a mut Draft,
+        id: CommandId,
+    ) -> Result<&'a mut CommandEntity, String> {
+        match draft.commands.entry(id) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let stored = self.commands.get(&id).ok_or_else(|| absent(id))?;
+                Ok(entry.insert(stored.clone()))
+            }
         }
-        draft.once_results.insert(key, result.clone());
-        Ok(())
     }
 
     fn known(&self, draft: &Draft, id: CommandId) -> Result<(), String> {
@@ -198,22 +247,49 @@ impl State {
                     self.open_roots.insert(id);
                 }
             }
+            if let Some(key) = &entity.submit_key {
+                self.submit_keys.insert(Arc::clone(key), id);
+            }
             let root = entity.root_command_id;
             if self.commands.insert(id, entity).is_none() {
                 self.members.entry(root).or_default().push(id);
             }
         }
         self.once_results.extend(draft.once_results);
+        self.sleeps.extend(draft.sleeps);
+        self.compensations.extend(draft.compensations);
+        self.audit.extend(draft.audit);
     }
 
     fn tree(&self, root: CommandId) -> Option<TreeRows> {
         let members = self.members.get(&root)?;
         let commands = members.iter().filter_map(|id| self.commands.get(id)).cloned().collect();
-        let results = |id: &CommandId| self.once_results.range((*id, i32::MIN)..=(*id, i32::MAX));
-        let once_results =
-            members.iter().flat_map(results).map(|(_, result)| result.clone()).collect();
-        Some(TreeRows { commands, once_results })
+        let (once_results, sleeps) = (of(members, &self.once_results), of(members, &self.sleeps));
+        let compensations = of(members, &self.compensations);
+        Some(TreeRows { commands, once_results, sleeps, compensations, unreadable: None })
     }
+}
+
+/// The rows of these commands.
+fn of<T: Clone>(members: &[CommandId], rows: &BTreeMap<(CommandId, i32), T>) -> Vec<T> {
+    let of_one = |id: &CommandId| rows.range((*id, i32::MIN)..=(*id, i32::MAX));
+    members.iter().flat_map(of_one).map(|(_, row)| row.clone()).collect()
+}
+
+/// Adds a row, unless there is one with its key.
+fn add<T: Clone>(
+    stored: &BTreeMap<(CommandId, i32), T>,
+    draft: &mut BTreeMap<(CommandId, i32), T>,
+    key: (CommandId, i32),
+    row: &T,
+    what: &str,
+) -> Result<(), String> {
+    if stored.contains_key(&key) || draft.contains_key(&key) {
+        let (id, position) = key;
+        return Err(format!("a {what} of command `{id}` at {position} is stored already"));
+    }
+    draft.insert(key, row.clone());
+    Ok(())
 }
 
 /// The rows that a step writes, until it is known to be whole.
@@ -221,6 +297,9 @@ impl State {
 struct Draft {
     commands: BTreeMap<CommandId, CommandEntity>,
     once_results: BTreeMap<(CommandId, i32), OnceResult>,
+    sleeps: BTreeMap<(CommandId, i32), Sleep>,
+    compensations: BTreeMap<(CommandId, i32), Compensation>,
+    audit: Vec<Audit>,
 }
 
 fn absent(id: CommandId) -> String {

@@ -3,8 +3,9 @@
 use crate::entity::Progress;
 
 impl Progress {
-    /// Lays `newer` over what is stored: everything is replaced, except that `return_value`,
-    /// `failure`, `state`, `end_order` and `ended_at` stay where `newer` has none.
+    /// Lays `newer` over what is stored: `state`, `return_value`, `failure`, `end_order`,
+    /// `ended_at`, `started_at`, `cancelled`, `undo` and `compensated_at` stay where `newer` has
+    /// none, and everything else is replaced.
     pub fn overlay(&mut self, newer: &Self) {
         let stored = std::mem::replace(self, newer.clone());
         self.state = self.state.take().or(stored.state);
@@ -12,12 +13,17 @@ impl Progress {
         self.failure = self.failure.take().or(stored.failure);
         self.end_order = self.end_order.or(stored.end_order);
         self.ended_at = self.ended_at.or(stored.ended_at);
+        self.started_at = self.started_at.or(stored.started_at);
+        self.cancelled = self.cancelled.take().or(stored.cancelled);
+        self.undo = self.undo.or(stored.undo);
+        self.compensated_at = self.compensated_at.or(stored.compensated_at);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entity::Undo;
     use crate::status::CommandStatus;
     use crate::time::Timestamp;
 
@@ -25,6 +31,12 @@ mod tests {
     fn the_last_update_wins_but_what_was_said_once_stays() {
         let mut stored = Progress {
             stuck_reason: Some("old".into()),
+            hook_attempt: 2,
+            wake_at: Some(Timestamp::from_micros(9)),
+            started_at: Some(Timestamp::from_micros(1)),
+            cancelled: Some("5".into()),
+            undo: Some(Undo::Own),
+            compensated_at: Some(Timestamp::from_micros(8)),
             state: Some("1".into()),
             return_value: Some("2".into()),
             failure: Some("3".into()),
@@ -34,7 +46,13 @@ mod tests {
         };
         let before = stored.clone();
         stored.overlay(&Progress::new(CommandStatus::Failed));
-        let kept = Progress { status: CommandStatus::Failed, stuck_reason: None, ..before };
+        let kept = Progress {
+            status: CommandStatus::Failed,
+            stuck_reason: None,
+            hook_attempt: 0,
+            wake_at: None,
+            ..before
+        };
         assert_eq!(stored, kept);
 
         let newer = Progress { state: Some("6".into()), end_order: Some(7), ..kept };

@@ -23,22 +23,32 @@
 //! # }
 //! ```
 
+mod audit;
 mod data;
 mod hostile;
+mod keys;
 mod locks;
 mod ownership;
+mod passes;
 mod rows;
 mod sample;
 mod trees;
+mod undo;
+mod unreadable;
 
 use std::future::Future;
 
+pub use self::audit::*;
 pub use self::data::*;
 pub use self::hostile::*;
+pub use self::keys::*;
 pub use self::locks::*;
 pub use self::ownership::*;
+pub use self::passes::*;
 pub use self::rows::*;
 pub use self::trees::*;
+pub use self::undo::*;
+pub use self::unreadable::*;
 use crate::id::CommandId;
 use crate::store::Store;
 
@@ -64,6 +74,14 @@ pub trait Fixture: Sync {
         let _ = (command, status);
         std::future::ready(false)
     }
+
+    /// Puts what is not of its type into a column of the rows of a command, behind the back of the
+    /// store, and leaves the columns that say whose they are. `table`: one of those that
+    /// [`entity`](crate::entity) names. False where nobody can.
+    fn spoil(&self, table: &'static str, command: CommandId) -> impl Future<Output = bool> + Send {
+        let _ = (table, command);
+        std::future::ready(false)
+    }
 }
 
 /// Makes a `#[tokio::test]` of every case of [the suite](crate::testing::conformance).
@@ -71,6 +89,7 @@ pub trait Fixture: Sync {
 macro_rules! store_conformance {
     ($fixture:expr) => {
         $crate::store_conformance! { @each ($fixture)
+            a_full_and_a_small_update_in_one_batch
             absent_columns_come_back_absent
             an_insert_and_updates_of_it_in_one_batch
             an_update_keeps_what_it_does_not_name
@@ -78,19 +97,30 @@ macro_rules! store_conformance {
             every_column_comes_back
             every_status_comes_back
             once_results_come_back
+            sleeps_come_back
             the_greatest_numbers_come_back
             the_last_of_many_updates_wins
+            the_start_is_remembered
             updates_touch_their_own_row_only
+
+            a_second_compensation_is_rejected_alone
+            compensated_changes_its_column_only
+            compensations_come_back
+            undone_among_other_writes_of_one_batch
+            undone_changes_its_column_only
+            what_is_absent_was_not_undone
 
             a_child_of_an_absent_parent_is_rejected
             a_rejected_step_leaves_nothing
             a_rejected_step_takes_and_frees_no_lock
             a_second_insert_is_rejected_alone
             a_second_once_result_is_rejected_alone
+            a_second_sleep_is_rejected_alone
             an_update_of_an_absent_command_is_rejected
             later_steps_of_a_rejected_tree_are_skipped
             one_offender_of_many
             several_offenders
+            what_belongs_to_an_absent_command_is_rejected
 
             a_conflict_inside_one_batch
             a_conflict_leaves_nothing_of_its_step
@@ -108,6 +138,29 @@ macro_rules! store_conformance {
             shared_locks_are_shared
             siblings_stand_in_the_way
 
+            a_pass_merges_with_what_the_new_owner_holds
+            a_pass_moves_all_locks
+            a_pass_of_nothing
+            a_pass_to_an_absent_command_is_rejected
+            a_refused_step_passes_nothing
+            many_passes_in_one_batch
+            passed_locks_let_descendants_through
+            passes_and_releases_in_one_batch
+            passes_and_requests_in_one_batch
+            passes_in_a_chain
+            passes_in_a_ring
+
+            a_command_is_a_duplicate_of_itself
+            a_conflict_takes_no_key
+            a_duplicate_takes_no_lock
+            a_key_is_taken_for_good
+            a_key_is_taken_inside_one_batch
+            a_nul_in_a_key_is_never_cut_off
+            a_rejected_step_takes_no_key
+            a_taken_key_names_its_command
+            keys_are_compared_to_the_byte
+            many_keys_in_one_batch
+
             a_clean_release_is_remembered
             a_dropped_commit_leaves_a_sound_store
             a_release_under_an_old_lease_changes_nothing
@@ -119,15 +172,24 @@ macro_rules! store_conformance {
             a_thousand_steps_in_one_batch
             absent_trees_and_commands
             ended_roots_are_not_open
+            open_trees_bring_sleeps_and_compensations
             open_trees_bring_their_ended_children
             open_trees_come_page_by_page
             trees_keep_apart
 
+            a_refused_step_is_not_audited
+            audit_comes_back_oldest_first
+            audits_keep_apart
+
             a_mebibyte_of_parameters
             a_nul_is_never_cut_off
             a_status_of_a_newer_program_is_unknown
+            hostile_text_as_submit_keys
             hostile_text_comes_back
             hostile_text_locks
+
+            an_unreadable_row_is_its_trees_only
+            an_unreadable_row_is_told_as_such
         }
     };
     (@each ($fixture:expr) $($case:ident)*) => {
@@ -160,12 +222,17 @@ mod tests {
     fn every_case_is_listed() {
         let list = include_str!("conformance.rs");
         let cases = [
+            include_str!("conformance/audit.rs"),
             include_str!("conformance/data.rs"),
             include_str!("conformance/hostile.rs"),
+            include_str!("conformance/keys.rs"),
             include_str!("conformance/locks.rs"),
             include_str!("conformance/ownership.rs"),
+            include_str!("conformance/passes.rs"),
             include_str!("conformance/rows.rs"),
             include_str!("conformance/trees.rs"),
+            include_str!("conformance/undo.rs"),
+            include_str!("conformance/unreadable.rs"),
         ];
         for line in cases.iter().flat_map(|file| file.lines()) {
             let Some(rest) = line.strip_prefix("pub async fn ") else { continue };

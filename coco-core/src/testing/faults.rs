@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::entity::{CommandEntity, TreeRows};
+use crate::entity::{Audit, CommandEntity, TreeRows};
 use crate::id::CommandId;
 use crate::store::{CommitError, Lease, Outcome, Step, Store, StoreError, StoreFuture};
 
@@ -132,7 +132,12 @@ impl<S: Store> Store for FaultyStore<S> {
     }
 
     fn release(&self, lease: Lease, clean: bool) -> StoreFuture<'_, Result<(), StoreError>> {
-        self.inner.release(lease, clean)
+        Box::pin(async move {
+            if self.is_dead() {
+                return Err(StoreError::Unavailable("the process has died".to_owned()));
+            }
+            self.inner.release(lease, clean).await
+        })
     }
 
     fn commit<'a>(
@@ -172,6 +177,10 @@ impl<S: Store> Store for FaultyStore<S> {
 
     fn entity(&self, id: CommandId) -> StoreFuture<'_, Result<Option<CommandEntity>, StoreError>> {
         self.inner.entity(id)
+    }
+
+    fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>> {
+        self.inner.audit(root)
     }
 }
 

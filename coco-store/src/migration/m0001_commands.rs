@@ -1,11 +1,12 @@
 //! Commands, the results of their `once` steps, locks, and the engine that owns the store.
 
-use sea_orm::{DbBackend, DbErr};
+use sea_orm::DbErr;
 use sea_orm_migration::sea_query::{
-    ColumnDef, ConditionalStatement, Expr, ExprTrait, ForeignKey, ForeignKeyAction,
-    ForeignKeyCreateStatement, Index, IndexCreateStatement, Table,
+    ConditionalStatement, Expr, ExprTrait, Index, IndexCreateStatement, Table,
 };
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager, async_trait};
+
+use super::columns::{flag, identity, index, large_number, number, text, time, to_command};
 
 pub(crate) struct Migration;
 
@@ -104,10 +105,6 @@ impl MigrationTrait for Migration {
 }
 
 fn indexes() -> [IndexCreateStatement; 5] {
-    let on = |table: &'static str, column: &'static str| {
-        let name = format!("idx_{table}_{column}");
-        Index::create().name(name).table(table).col(column).to_owned()
-    };
     [
         Index::create()
             .name("idx_command_entities_open_roots")
@@ -115,50 +112,11 @@ fn indexes() -> [IndexCreateStatement; 5] {
             .col("command_id")
             .and_where(Expr::cust(crate::read::OPEN_ROOT))
             .to_owned(),
-        on("command_entities", "parent_command_id")
+        index("command_entities", "parent_command_id")
             .and_where(Expr::col("parent_command_id").is_not_null())
             .to_owned(),
-        on("command_entities", "root_command_id"),
-        on("once_results", "root_command_id"),
-        on("command_locks", "command_id"),
+        index("command_entities", "root_command_id"),
+        index("once_results", "root_command_id"),
+        index("command_locks", "command_id"),
     ]
-}
-
-fn to_command(table: &'static str, column: &'static str) -> ForeignKeyCreateStatement {
-    ForeignKey::create()
-        .from(table, column)
-        .to("command_entities", "command_id")
-        .on_delete(ForeignKeyAction::Restrict)
-        .to_owned()
-}
-
-/// sea-query gives a UUID the affinity of text in SQLite; it is bound as bytes.
-fn identity(backend: DbBackend, name: &'static str) -> ColumnDef {
-    let mut column = ColumnDef::new(name);
-    match backend {
-        DbBackend::Sqlite => column.binary_len(16),
-        _ => column.uuid(),
-    };
-    column
-}
-
-fn text(name: &'static str) -> ColumnDef {
-    ColumnDef::new(name).text().to_owned()
-}
-
-fn number(name: &'static str) -> ColumnDef {
-    ColumnDef::new(name).integer().to_owned()
-}
-
-fn large_number(name: &'static str) -> ColumnDef {
-    ColumnDef::new(name).big_integer().to_owned()
-}
-
-/// Microseconds since the Unix epoch.
-fn time(name: &'static str) -> ColumnDef {
-    large_number(name)
-}
-
-fn flag(name: &'static str) -> ColumnDef {
-    ColumnDef::new(name).boolean().not_null().to_owned()
 }

@@ -1,15 +1,17 @@
 //! One transaction of the writer.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use coco_core::lock::{HeldLock, HeldLocks, Lock, LockMode};
+use coco_core::lock::{HeldLock, Lock, LockMode};
 use coco_core::store::{CommitError, Outcome, Step};
 use coco_core::{CommandId, Timestamp};
 use sea_orm::sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sea_orm::sqlx::{self, Row};
 use uuid::Uuid;
 
-use crate::batch::{Plan, asked_keys, sqlite};
+use crate::batch::locks::{LockChanges, asked_keys, passing};
+use crate::batch::{Plan, TakenKeys, sqlite, submit_keys};
 use crate::error::{Code, WriteError};
 use crate::statistics::Counters;
 
@@ -36,7 +38,7 @@ impl<'c> Transaction<'c> {
         let stored = sqlx::query("SELECT epoch FROM engines WHERE engine_id = zeroblob(16)")
             .fetch_optional(&mut *self.connection)
             .await?;
-        let stored = stored.map(|row| row.try_get::<i64, _>(0)).transpose()?;
+        let stored = stored.and_then(|row| row.try_get::<i64, _>(0).ok());
         if stored == Some(epoch) { Ok(()) } else { Err(WriteError::Commit(CommitError::Lost)) }
     }
 
@@ -67,15 +69,15 @@ impl<'c> Transaction<'c> {
 
     /// Applies all of `steps`, or fails.
     pub(crate) async fn apply(&mut self, steps: &[&Step]) -> Result<Vec<Outcome>, WriteError> {
-        let held = self.holders(steps).await?;
-        let plan = Plan::new(steps, held);
-        let data = |error: serde_json::Error| WriteError::Data(error.to_string());
-        for statement in sqlite::statements(&plan).map_err(data)? {
+        let taken_keys = self.taken_keys(steps).await?;
+        let locks = self.locks(steps).await?;
+        let plan = Plan::new(steps, locks, taken_keys);
+        for statement in sqlite::statements(&plan)? {
             self.counters.count_statement();
             let query = sqlx::query(statement.sql).bind(statement.rows);
             let done = query.execute(&mut *self.connection).await?;
             if statement.touches.is_some_and(|expected| done.rows_affected() < expected) {
-                return Err(WriteError::Data("a command to update is not stored".to_owned()));
+                return Err(WriteError::Data("a row to update is not stored".to_owned()));
             }
         }
         Ok(plan.outcomes)
@@ -122,18 +124,34 @@ impl<'c> Transaction<'c> {
         Ok(())
     }
 
-    /// Who holds the keys that `steps` ask for.
-    async fn holders(&mut self, steps: &[&Step]) -> Result<HeldLocks, WriteError> {
-        let mut held = HeldLocks::default();
-        let keys = sqlite::array(asked_keys(steps).into_iter());
-        if let Some(keys) = keys.map_err(|error| WriteError::Data(error.to_string()))? {
-            self.counters.count_statement();
-            let query = sqlx::query(sqlite::READ_HOLDERS).bind(keys);
-            for row in query.fetch_all(&mut *self.connection).await? {
-                held.insert(held_lock(&row)?);
-            }
-        }
-        Ok(held)
+    /// The locks that decide `steps`: who holds the keys that they ask for, and all that those
+    /// hold who pass locks on.
+    async fn locks(&mut self, steps: &[&Step]) -> Result<LockChanges, WriteError> {
+        let keys = sqlite::array(asked_keys(steps).into_iter())?;
+        let holders = self.read(sqlite::READ_HOLDERS, keys, held_lock).await?;
+        let owners = sqlite::array(passing(steps).into_iter().map(sqlite::Id))?;
+        let passing = self.read(sqlite::READ_HELD, owners, held_lock).await?;
+        Ok(LockChanges::new(holders, passing))
+    }
+
+    /// Who has the keys that `steps` submit commands with.
+    async fn taken_keys(&mut self, steps: &[&Step]) -> Result<TakenKeys, WriteError> {
+        let keys = sqlite::array(submit_keys(steps))?;
+        let taken = self.read(sqlite::READ_TAKEN_KEYS, keys, taken_key).await?;
+        Ok(taken.into_iter().collect())
+    }
+
+    /// What a statement finds for its rows; nothing, and no statement, for none.
+    async fn read<T>(
+        &mut self,
+        sql: &'static str,
+        rows: Option<String>,
+        decode: impl Fn(&SqliteRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, WriteError> {
+        let Some(rows) = rows else { return Ok(Vec::new()) };
+        self.counters.count_statement();
+        let found = sqlx::query(sql).bind(rows).fetch_all(&mut *self.connection).await?;
+        Ok(found.iter().map(decode).collect::<Result<_, _>>()?)
     }
 
     async fn execute(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
@@ -143,19 +161,24 @@ impl<'c> Transaction<'c> {
 }
 
 fn held_lock(row: &SqliteRow) -> Result<HeldLock, sqlx::Error> {
-    let group: String = row.try_get(0)?;
-    let mode: &str = row.try_get(4)?;
-    let command_type: String = row.try_get(3)?;
+    let group: String = row.try_get("lock_group")?;
+    let mode: &str = row.try_get("mode")?;
+    let command_type: String = row.try_get("command_type")?;
     Ok(HeldLock {
-        owner: CommandId::from_uuid(row.try_get::<Uuid, _>(2)?),
+        owner: CommandId::from_uuid(row.try_get::<Uuid, _>("command_id")?),
         command_type: command_type.into(),
         lock: Lock {
             group: group.into(),
-            key: row.try_get(1)?,
+            key: row.try_get("lock_key")?,
             mode: mode.parse().unwrap_or(LockMode::Exclusive),
         },
-        since: Timestamp::from_micros(row.try_get(5)?),
+        since: Timestamp::from_micros(row.try_get("since")?),
     })
+}
+
+fn taken_key(row: &SqliteRow) -> Result<(Arc<str>, CommandId), sqlx::Error> {
+    let key: String = row.try_get("submit_key")?;
+    Ok((key.into(), CommandId::from_uuid(row.try_get::<Uuid, _>("command_id")?)))
 }
 
 /// What the caller of a commit is told.

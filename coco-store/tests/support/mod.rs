@@ -57,6 +57,12 @@ pub(crate) fn progress(status: CommandStatus) -> Progress {
         executed: false,
         callback_notified: false,
         attempt: 0,
+        hook_attempt: 0,
+        started_at: None,
+        wake_at: None,
+        cancelled: None,
+        undo: None,
+        compensated_at: None,
         state: None,
         return_value: None,
         failure: None,
@@ -82,6 +88,9 @@ pub(crate) fn insert(n: u128) -> Step {
         command_parameters: "{}".into(),
         created_at: Timestamp::from_micros(1),
         callback_enabled: false,
+        submit_key: None,
+        resubmit_of: None,
+        retry: None,
         progress: progress(CommandStatus::Active),
     };
     step(n, Write::Insert(Box::new(entity)))

@@ -2,12 +2,11 @@
 
 use serde_json::json;
 
-use super::failure;
 use super::hand::*;
 use crate::context::requests::{Ask, AskedChild};
 use crate::failure::Failure;
-use crate::machine::tests::spec_of;
 use crate::machine::{FlowEnd, Happened, Input, Polled};
+use crate::testing::simulator::commands::{failure, spec_of};
 
 fn flow() -> Hand {
     let mut hand = Hand::new();
@@ -195,6 +194,7 @@ fn a_child_that_no_store_takes_is_stored_as_failed_in_one_write() {
         locks: Vec::new(),
         parameters: Err(failure("too large")),
         canonical: None,
+        retry: None,
     };
     let out = hand.asks("/", vec![Ask::Child { position: 0, child: Box::new(child) }]);
     assert_eq!(out, ["give / 0!too large", "held 1"]);

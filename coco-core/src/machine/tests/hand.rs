@@ -1,28 +1,32 @@
 //! Drives the machine by hand, over a store in memory that takes each step at once, and writes
 //! down what comes out.
 //!
-//! A command is named by its path: `/` is the root, `/1` its child at position 1. A stored step
-//! is `[writes] -> effects`, with `locks?` before one that may be refused.
+//! A command is named by its path: `/` is the root, `/1` its child at position 1, and `B/1` that of
+//! another root. A stored step is `[writes] -> effects`, with `locks?` before one that may be
+//! refused.
 
-use std::collections::HashMap;
+mod show;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{at_once, failure, load, locks_of, spec_of, text};
-use crate::context::requests::{Ask, AskedChild};
-use crate::entity::{OnceResult, Progress};
-use crate::erased::{Call, Hooks, Reply};
+use crate::context::requests::{Ask, AskedChild, AskedUndo};
+use crate::entity::{Compensation, Progress};
+use crate::erased::{Hooks, Reply};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
 use crate::lock::LockConflict;
 use crate::machine::step::{Step, Write};
 use crate::machine::{
-    Address, Effect, FlowEnd, Happened, Input, Loaded, Machine, Output, Polled, RunKind, Stored,
-    Submit,
+    Address, Entry, FlowEnd, Happened, Input, Loaded, Machine, Output, Polled, Stored, Submit,
 };
+use crate::retry::{Again, Retry};
 use crate::store::{Lease, MemoryStore, Outcome, Store};
+use crate::testing::simulator::commands::{
+    at_once, failure, load, locks_of, requests_of, spec_of, text,
+};
 use crate::time::Timestamp;
 
 /// The machine, and what is stored.
@@ -31,20 +35,41 @@ pub(super) struct Hand {
     store: MemoryStore,
     lease: Lease,
     now: i64,
+    hook_retry: Retry,
     /// Steps are kept and not stored, from now on.
     pub(super) is_cut: bool,
     lost: Vec<Step>,
 }
 
 pub(super) const ROOT: CommandId = CommandId::from_uuid(Uuid::from_u128(1 << 80));
-pub(super) const OWN_HOOKS: Hooks = Hooks { success: true, failure: true };
-const NO_HOOKS: Hooks = Hooks { success: false, failure: false };
+/// Own end hooks, and no own `compensate`.
+pub(super) const OWN_HOOKS: Hooks = Hooks { compensate: false, success: true, failure: true };
+/// Hooks are tried once, so a failure of one is seen at once.
+const ONCE: Retry = Retry::new(1);
+/// A second, in microseconds.
+pub(super) const SECOND: i64 = 1_000_000;
+const NO_HOOKS: Hooks = Hooks { compensate: false, success: false, failure: false };
 
 impl Hand {
     pub(super) fn new() -> Self {
+        Self::with_hook_retry(ONCE)
+    }
+
+    pub(super) fn with_hook_retry(hook_retry: Retry) -> Self {
         let store = MemoryStore::default();
         let lease = at_once(store.acquire()).expect("a lease");
-        Self { machine: Machine::default(), store, lease, now: 0, is_cut: false, lost: Vec::new() }
+        let (machine, lost) = (Machine::unlimited(hook_retry), Vec::new());
+        Self { machine, store, lease, now: 0, hook_retry, is_cut: false, lost }
+    }
+
+    /// The time of the last input.
+    pub(super) fn now(&self) -> i64 {
+        self.now
+    }
+
+    /// Seconds go by.
+    pub(super) fn wait(&mut self, seconds: i64) {
+        self.now += seconds * SECOND;
     }
 
     pub(super) fn tell(&mut self, input: Input) -> Vec<String> {
@@ -58,7 +83,9 @@ impl Hand {
                 Output::Do(_) => {}
             }
         }
-        outputs.iter().map(show).collect()
+        // Whether a tree may rest is told by the tests of that.
+        let is_rest = |output: &&Output| matches!(output, Output::Store(_, effects) if matches!(effects[..], [crate::machine::Effect::Rest { .. }]));
+        outputs.iter().filter(|output| !is_rest(output)).map(show::show).collect()
     }
 
     pub(super) fn store_now(&self, step: &Step) {
@@ -83,6 +110,21 @@ impl Hand {
         self.submit_as(ROOT, name, parameters)
     }
 
+    /// Submits with a key, not to start before `start_at`.
+    pub(super) fn submit_later(
+        &mut self,
+        id: CommandId,
+        name: &str,
+        key: Option<&str>,
+        start_at: Option<i64>,
+    ) -> Vec<String> {
+        let (spec, key) = (spec_of(name), key.map(Into::into));
+        let start_at = start_at.map(Timestamp::from_micros);
+        let (locks, again, parameters) = (Vec::new(), None, "{}".into());
+        let submit = Submit { id, ticket: 1, spec, parameters, locks, key, start_at, again };
+        self.tell(Input::Submit(submit))
+    }
+
     pub(super) fn submit_as(
         &mut self,
         id: CommandId,
@@ -91,11 +133,57 @@ impl Hand {
     ) -> Vec<String> {
         let (spec, locks) = (spec_of(name), locks_of(parameters));
         let parameters = text(parameters);
-        self.tell(Input::Submit(Submit { id, ticket: 1, spec, parameters, locks }))
+        let (key, start_at, again) = (None, None, None);
+        self.tell(Input::Submit(Submit {
+            id,
+            ticket: 1,
+            spec,
+            parameters,
+            locks,
+            key,
+            start_at,
+            again,
+        }))
     }
 
     pub(super) fn say(&mut self, path: &str, what: Happened) -> Vec<String> {
-        self.tell(Input::Of { at: Address { root: ROOT, command: id(path) }, what })
+        self.tell(Input::Of { at: Address { root: root(path), command: id(path) }, what })
+    }
+
+    /// A hook or an undo is through.
+    pub(super) fn hooked(&mut self, path: &str) -> Vec<String> {
+        self.say(path, Happened::Hooked(ok("null")))
+    }
+
+    /// A `compensate` of its own is through.
+    pub(super) fn compensated(&mut self, path: &str) -> Vec<String> {
+        let hooks = Hooks { compensate: true, ..NO_HOOKS };
+        self.say(path, Happened::Hooked(Reply { hooks, ..ok("null") }))
+    }
+
+    pub(super) fn cancel(&mut self, path: &str) -> Vec<String> {
+        self.say(path, Happened::Cancel { ticket: 7, reason: "enough".into() })
+    }
+
+    pub(super) fn retry(&mut self, path: &str) -> Vec<String> {
+        self.say(path, Happened::Retry { ticket: 8 })
+    }
+
+    pub(super) fn abandon(&mut self, path: &str) -> Vec<String> {
+        self.say(path, Happened::Abandon { ticket: 9, reason: "hopeless".into() })
+    }
+
+    /// It is this time.
+    pub(super) fn due(&mut self, path: &str, micros: i64) -> Vec<String> {
+        self.now = self.now.max(micros);
+        self.say(path, Happened::Due(Timestamp::from_micros(micros)))
+    }
+
+    /// The time that an alarm among `out` is set to.
+    pub(super) fn alarm(out: &[String]) -> i64 {
+        let (_, at) = out.iter().find_map(|line| line.rsplit_once(" at ")).expect("an alarm");
+        let digits: String = at.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().expect("a time")
     }
 
     /// The first attempt of a leaf is over.
@@ -126,8 +214,7 @@ impl Hand {
     pub(super) fn stored(&self, path: &str) -> Stored {
         let rows = at_once(self.store.tree(ROOT)).expect("it reads").expect("a tree");
         let loaded = load(ROOT, rows, Loaded::Start { crashed: false });
-        let mut flows = Stored::by_flow(&loaded.commands, &loaded.once_results);
-        flows.remove(&id(path)).unwrap_or_default()
+        requests_of(&loaded, id(path))
     }
 
     /// A new engine reads what is stored.
@@ -136,10 +223,38 @@ impl Hand {
     }
 
     pub(super) fn reload(&mut self, cause: Loaded) -> Vec<String> {
-        self.machine = Machine::default();
+        self.machine = Machine::unlimited(self.hook_retry);
         self.is_cut = false;
-        let rows = at_once(self.store.tree(ROOT)).expect("it reads").expect("a tree");
-        self.tell(Input::Load(Box::new(load(ROOT, rows, cause))))
+        self.read_again(ROOT, cause)
+    }
+
+    fn read_again(&mut self, root: CommandId, cause: Loaded) -> Vec<String> {
+        let rows = at_once(self.store.tree(root)).expect("it reads").expect("a tree");
+        self.tell(Input::Load(Box::new(load(root, rows, cause))))
+    }
+
+    /// A new engine reads all trees that are open, in the order of their roots.
+    pub(super) fn restart_all(&mut self, crashed: bool) -> Vec<String> {
+        self.machine = Machine::unlimited(self.hook_retry);
+        let trees = at_once(self.store.open_trees(None, usize::MAX)).expect("it reads");
+        let roots = trees.iter().map(|rows| rows.commands[0].root_command_id);
+        let roots: Vec<_> = roots.collect();
+        roots
+            .into_iter()
+            .flat_map(|root| self.read_again(root, Loaded::Start { crashed }))
+            .collect()
+    }
+
+    pub(super) fn stop(&mut self) -> Vec<String> {
+        self.tell(Input::Stop)
+    }
+
+    /// When the undo command that a command registered at this position was through.
+    pub(super) fn is_undone(&self, path: &str, position: i32) -> bool {
+        let rows = at_once(self.store.tree(root(path))).expect("it reads").expect("a tree");
+        let is_it = |row: &&Compensation| row.command_id == id(path) && row.position == position;
+        let row = rows.compensations.iter().find(is_it);
+        row.expect("an undo command").compensated_at.is_some()
     }
 
     /// What the machine gives away of a tree whose step was rejected.
@@ -164,10 +279,17 @@ impl Hand {
     }
 }
 
+/// The root of a path.
+pub(super) fn root(path: &str) -> CommandId {
+    let letter = path.bytes().next().filter(u8::is_ascii_uppercase).unwrap_or(b'A');
+    CommandId::from_uuid(Uuid::from_u128(u128::from(letter - b'A' + 1) << 80))
+}
+
 /// The command at a path.
 pub(super) fn id(path: &str) -> CommandId {
-    let positions = path.split('/').filter(|part| !part.is_empty());
-    positions.fold(ROOT, |id, position| id.child(ROOT, position.parse().expect("a position")))
+    let root = root(path);
+    let positions = path.split('/').skip(1).filter(|part| !part.is_empty());
+    positions.fold(root, |id, position| id.child(root, position.parse().expect("a position")))
 }
 
 /// A child without locks; `n` tells its parameters from those of others.
@@ -181,8 +303,27 @@ pub(super) fn child_with(position: i32, name: &'static str, parameters: &Value) 
         locks: locks_of(parameters),
         parameters: Ok(text(parameters)),
         canonical: Some(parameters.clone()),
+        retry: None,
     };
     Ask::Child { position, child: Box::new(child) }
+}
+
+pub(super) fn sleep(position: i32, seconds: i64) -> Ask {
+    Ask::Sleep { position, micros: seconds * SECOND }
+}
+
+/// A flow registers the undo command `undo`.
+pub(super) fn register(position: i32, n: i32) -> Ask {
+    let parameters = json!({ "n": n });
+    let (text, canonical) = (text(&parameters), Some(parameters));
+    let undo = AskedUndo { name: "undo", parameters: text, canonical };
+    Ask::Register { position, undo: Box::new(undo) }
+}
+
+/// The first attempt of a leaf registers the undo command `undo`.
+pub(super) fn registers(n: i32) -> Happened {
+    let entry = Entry { name: "undo".into(), parameters: text(&json!({ "n": n })) };
+    Happened::Registers { attempt: 1, ticket: 6, entry }
 }
 
 pub(super) fn once(position: i32, name: &str) -> Ask {
@@ -194,11 +335,12 @@ pub(super) fn once_ended(position: i32, value: &str) -> Ask {
 }
 
 pub(super) fn ok(value: &str) -> Reply {
-    Reply { result: Ok(value.into()), state: None, refused: false, hooks: NO_HOOKS }
+    let again = Again::AsDeclared;
+    Reply { result: Ok(value.into()), state: None, refused: false, hooks: NO_HOOKS, again }
 }
 
 pub(super) fn err(message: &str) -> Reply {
-    Reply { result: Err(failure(message)), state: None, refused: false, hooks: NO_HOOKS }
+    Reply { result: Err(failure(message)), ..ok("") }
 }
 
 pub(super) fn refused(message: &str) -> Reply {
@@ -209,8 +351,38 @@ pub(super) fn with_hooks(reply: Reply) -> Reply {
     Reply { hooks: OWN_HOOKS, ..reply }
 }
 
+/// With a `compensate` of its own, and no end hook.
+pub(super) fn undoable(reply: Reply) -> Reply {
+    Reply { hooks: Hooks { compensate: true, ..NO_HOOKS }, ..reply }
+}
+
+/// With an own `compensate` and own end hooks.
+pub(super) fn with_all_hooks(reply: Reply) -> Reply {
+    Reply { hooks: Hooks { compensate: true, ..OWN_HOOKS }, ..reply }
+}
+
 pub(super) fn over(reply: Reply) -> Option<FlowEnd> {
     Some(FlowEnd::Returned { reply: Box::new(reply), unseen: None })
+}
+
+/// The first poll of a run, that asks.
+pub(super) fn polled_with(asks: Vec<Ask>) -> Polled {
+    Polled { asks, ..Polled::default() }
+}
+
+/// A poll that answers what was given, and asks.
+pub(super) fn answer_with(asks: Vec<Ask>) -> Polled {
+    Polled { given: true, ..polled_with(asks) }
+}
+
+/// A poll that returns, and answers nothing.
+pub(super) fn over_with(reply: Reply) -> Polled {
+    Polled { end: over(reply), ..Polled::default() }
+}
+
+/// A poll that answers what was given, and returns.
+pub(super) fn answer_over_with(reply: Reply) -> Polled {
+    Polled { given: true, ..over_with(reply) }
 }
 
 pub(super) fn conflict() -> LockConflict {
@@ -226,92 +398,4 @@ pub(super) fn conflict() -> LockConflict {
 
 pub(super) fn rejected() -> Failure {
     Failure::new(FailureKind::Rejected, "the store refused its data: odd")
-}
-
-/// The path of a command: of the root, of its children or of theirs, up to position 5.
-fn path(of: CommandId) -> String {
-    let paths = (0..6).flat_map(|n| {
-        let below = (0..6).map(move |m| format!("/{n}/{m}"));
-        std::iter::once(format!("/{n}")).chain(below)
-    });
-    let known: HashMap<_, _> =
-        std::iter::once("/".to_owned()).chain(paths).map(|path| (id(&path), path)).collect();
-    known.get(&of).cloned().unwrap_or_else(|| of.to_string())
-}
-
-fn show(output: &Output) -> String {
-    match output {
-        Output::Do(effect) => show_effect(effect),
-        Output::Store(step, effects) => {
-            let locks = if step.request.is_some() { "locks? " } else { "" };
-            let writes: Vec<_> = step.writes.iter().map(show_write).collect();
-            let effects: Vec<_> = effects.iter().map(show_effect).collect();
-            let arrow = if effects.is_empty() { "" } else { " -> " };
-            format!("{locks}[{}]{arrow}{}", writes.join(", "), effects.join(", "))
-        }
-    }
-}
-
-fn show_write(write: &Write) -> String {
-    match write {
-        Write::Insert(row) => {
-            format!("insert {} {}", path(row.command_id), show_progress(&row.progress))
-        }
-        Write::Update(id, progress) => format!("{} {}", path(*id), show_progress(progress)),
-        Write::Once(once) => {
-            let OnceResult { command_id, position, name, end_order, .. } = &**once;
-            let failed = if once.failure.is_some() { " failed" } else { "" };
-            format!("once {} {position} {name}{failed} o{end_order}", path(*command_id))
-        }
-        Write::Release(id) => format!("release {}", path(*id)),
-    }
-}
-
-/// The status, the attempt, and where there are any the end order and the deaths.
-fn show_progress(progress: &Progress) -> String {
-    let order = progress.end_order.map(|order| format!(" o{order}")).unwrap_or_default();
-    let deaths = match progress.deaths {
-        0 => String::new(),
-        deaths => format!(" d{deaths}"),
-    };
-    format!("{} a{}{order}{deaths}", progress.status, progress.attempt)
-}
-
-fn show_effect(effect: &Effect) -> String {
-    match effect {
-        Effect::Accept { ticket } => format!("accept {ticket}"),
-        Effect::Refuse { ticket, .. } => format!("refuse {ticket}"),
-        Effect::Run(run) => {
-            let kind = match &run.kind {
-                RunKind::Leaf => format!("leaf a{}", run.attempt),
-                RunKind::Flow { replaying: true, .. } => format!("replay a{}", run.attempt),
-                RunKind::Flow { .. } => format!("flow a{}", run.attempt),
-                RunKind::Hook(Call::EndSuccessfully(_)) => "end_successfully".to_owned(),
-                RunKind::Hook(_) => "end_with_failure".to_owned(),
-            };
-            format!("run {} {kind}", path(run.at.command))
-        }
-        Effect::Give { command, outcomes, replay_is_over } => {
-            let outcomes: Vec<_> = outcomes
-                .iter()
-                .map(|(position, ended)| match &ended.result {
-                    Ok(value) => format!("{position}={value}"),
-                    Err(failure) => format!("{position}!{failure}"),
-                })
-                .collect();
-            let live = if *replay_is_over { "" } else { " of a replay" };
-            format!("give {} {}{live}", path(*command), outcomes.join(" "))
-        }
-        Effect::Turn { at, position, given, .. } => {
-            format!("turn {} {position} after {given}", path(at.command))
-        }
-        Effect::LetRun { command, position } => format!("let run {} {position}", path(*command)),
-        Effect::Drop { command } => format!("drop {}", path(*command)),
-        Effect::Reload { at, ticket } => format!("reload {} {ticket}", path(at.command)),
-        Effect::Ended { result: Ok(value), .. } => format!("ended {value}"),
-        Effect::Ended { result: Err(failure), .. } => format!("ended! {failure}"),
-        Effect::Stuck { at, reason } => format!("stuck {}: {reason}", path(at.command)),
-        Effect::Unstuck { .. } => "unstuck".to_owned(),
-        Effect::Held { hold, .. } => format!("held {hold}"),
-    }
 }

@@ -54,7 +54,9 @@ fn a_failing_end_hook_is_stuck_and_called_again_when_retried() {
     let out = hand.say("/", Happened::Hooked(err("not yet")));
     assert_eq!(out, ["[/ stuck a1] -> stuck /: not yet"]);
     let out = hand.say("/", Happened::Retry { ticket: 2 });
-    assert_eq!(out, ["[/ succeeded a1] -> accept 2, run / end_successfully, unstuck"]);
+    let steps =
+        ["[/ succeeded a1, audit retry /] -> accept 2, unstuck", "[] -> run / end_successfully"];
+    assert_eq!(out, steps);
     let out = hand.say("/", Happened::Retry { ticket: 3 });
     assert_eq!(out, ["refuse 3"], "it is not stuck any more");
     let out = hand.say("/", Happened::Hooked(ok("null")));
@@ -74,9 +76,19 @@ fn what_an_older_attempt_says_is_not_heard() {
 
 #[test]
 fn locks_go_by_scope() {
-    for (name, at_success, at_end) in [
-        ("leaf", "[/ succeeded a1, release /] -> run / end_successfully", 0),
-        ("keep", "[/ succeeded a1] -> run / end_successfully", 1),
+    for (name, at_success, at_end, kept) in [
+        (
+            "leaf",
+            "[/ succeeded a1, release /] -> run / end_successfully",
+            "[/ ended_successfully a1 o1] -> ended 5",
+            0,
+        ),
+        (
+            "keep",
+            "[/ succeeded a1] -> run / end_successfully",
+            "[/ ended_successfully a1 o1, release /] -> ended 5",
+            1,
+        ),
     ] {
         let mut hand = Hand::new();
         let out = hand.submit(name, &json!({ "x": ["a"] }));
@@ -84,9 +96,9 @@ fn locks_go_by_scope() {
         assert_eq!(hand.locks(), [(ROOT, "a".to_owned())]);
         assert!(hand.say("/", Happened::Granted).is_empty());
         assert_eq!(hand.ran("/", with_hooks(ok("5"))), [at_success]);
-        assert_eq!(hand.locks().len(), at_end, "{name}");
+        assert_eq!(hand.locks().len(), kept, "{name}");
         let out = hand.say("/", Happened::Hooked(ok("null")));
-        assert_eq!(out, ["[/ ended_successfully a1 o1, release /] -> ended 5"]);
+        assert_eq!(out, [at_end], "what was let go is not released again");
         assert!(hand.locks().is_empty());
     }
 }

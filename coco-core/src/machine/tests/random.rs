@@ -1,71 +1,91 @@
-//! A random scheduler drives the machine over a model of the runtime and a real store in memory.
-//!
-//! Trees of random scripts run side by side. What happens next is rolled: some code goes on, the
-//! runtime hears of it, a part of the queue is committed, a hold is let go, something stuck is
-//! tried again, a step is rejected, the engine stops or dies. Every step that is stored is checked
-//! when it is applied; when all has ended, each outcome is compared with what its script makes of
-//! the stored outcomes of its children.
-
-mod dice;
-mod ledger;
-mod oracle;
-mod runtime;
-mod script;
-mod task;
+//! The machine under the simulator, in numbers.
 
 use std::thread;
 use std::time::Instant;
 
-use self::runtime::{Faults, Runtime};
+use crate::testing::simulator::{Faults, Report, Simulation};
 
-/// Inputs of one run, after which it is left to end.
+/// Inputs of one long run, after which it is left to end.
 const RUN: usize = 20_000;
-/// Runs with all faults: a million inputs, or a fifth of it where nothing is optimised.
-const RUNS: u64 = if cfg!(debug_assertions) { 10 } else { 50 };
+/// Long runs with all faults: a million inputs, or a twelfth of it where nothing is optimised.
+const RUNS: u64 = if cfg!(debug_assertions) { 4 } else { 50 };
+/// Short runs of a few trees.
+const SHORT_RUNS: u64 = if cfg!(debug_assertions) { 300 } else { 10_000 };
 const THREADS: u64 = 2;
 
-fn drive(seeds: std::ops::Range<u64>, run: usize, faults: Faults) {
+fn drive(
+    seeds: std::ops::Range<u64>,
+    inputs: usize,
+    of: impl Fn(u64) -> Simulation + Sync,
+) -> Report {
     let began = Instant::now();
-    let inputs_of = |seed| {
-        let mut runtime = Runtime::new(seed, faults);
-        while runtime.inputs < run {
-            runtime.next();
+    let share = |thread: u64| {
+        let mut sum = Report::default();
+        for seed in seeds.clone().filter(|seed| seed % THREADS == thread) {
+            sum += of(seed).run(inputs);
         }
-        runtime.drain();
-        runtime.inputs
+        sum
     };
-    let inputs: usize = thread::scope(|scope| {
-        let share = |thread: u64| seeds.clone().filter(move |seed| seed % THREADS == thread);
-        let threads: Vec<_> = (0..THREADS)
-            .map(|thread| {
-                scope.spawn({
-                    let seeds = share(thread);
-                    move || seeds.map(inputs_of).sum::<usize>()
-                })
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().expect("no check fails")).sum()
+    let mut sum = Report::default();
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..THREADS).map(|thread| scope.spawn(move || share(thread))).collect();
+        threads.into_iter().for_each(|thread| sum += thread.join().expect("no check fails"));
     });
-    let seconds = began.elapsed().as_secs_f64();
-    eprintln!("{inputs} inputs in {seconds:.1} s");
+    eprintln!("{:.1} s for {sum:?}", began.elapsed().as_secs_f64());
+    sum
 }
 
 #[test]
 fn a_million_inputs_keep_every_promise() {
-    drive(0..RUNS, RUN, Faults::ALL);
+    let report = drive(0..RUNS, RUN, |seed| Simulation::new(seed).faults(Faults::ALL));
+    let Report { deaths, stops, rejections, cancels, retries, abandons, .. } = report;
+    assert!([deaths, stops, rejections, cancels, retries, abandons].iter().all(|some| *some > 0));
+    let Report { duplicates, compensations, timeouts, stuck, .. } = report;
+    assert!(
+        [duplicates, compensations, timeouts, stuck].iter().all(|some| *some > 0),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn small_trees_of_many_seeds_keep_every_promise() {
+    let faults = Faults { death: 60, stop: 120, rejection: 40, order: 25, divergence: 100 };
+    drive(100_000..100_000 + SHORT_RUNS, 120, |seed| {
+        let trees = usize::try_from(seed % 3 + 1).expect("a small number");
+        Simulation::new(seed).trees(trees).faults(faults)
+    });
+}
+
+#[test]
+fn the_same_seed_gives_the_same_report() {
+    for seed in 0..6 {
+        let simulation = Simulation::new(seed).faults(Faults::ALL);
+        assert_eq!(simulation.run(2_000), simulation.run(2_000), "seed {seed}");
+    }
 }
 
 #[test]
 fn without_faults_nothing_is_lost_or_stuck() {
-    drive(1000..1002, RUN, Faults::NONE);
+    let report = drive(1000..1002, RUN / 2, Simulation::new);
+    assert_eq!((report.deaths, report.rejections, report.convictions), (0, 0, 0));
 }
 
 #[test]
 fn death_after_death() {
-    drive(2000..2006, 2_000, Faults { death: 40, ..Faults::NONE });
+    let faults = Faults { death: 40, ..Faults::NONE };
+    let report = drive(2000..2006, 2_000, |seed| Simulation::new(seed).faults(faults));
+    assert!(report.convictions > 0, "{report:?}");
 }
 
 #[test]
 fn rejection_after_rejection() {
-    drive(3000..3006, 2_000, Faults { rejection: 8, ..Faults::NONE });
+    let faults = Faults { rejection: 8, ..Faults::NONE };
+    drive(3000..3006, 2_000, |seed| Simulation::new(seed).faults(faults));
+}
+
+#[test]
+fn order_after_order() {
+    let faults = Faults { order: 6, divergence: 40, ..Faults::NONE };
+    drive(4000..4006, 2_000, |seed| Simulation::new(seed).faults(faults));
 }

@@ -50,7 +50,9 @@ fn a_leaf_whose_end_is_rejected_fails_by_it() {
     hand.ran("/", ok("5"));
     let lost = hand.take_lost();
     let out = reload(&mut hand, lost, &[]);
-    assert_eq!(out, ["[/ failed a1] -> run / end_with_failure"]);
+    assert_eq!(out, ["[/ failed a1] -> run / compensate -"]);
+    let out = hand.say("/", Happened::Hooked(ok("null")));
+    assert_eq!(out, ["[] -> run / end_with_failure"]);
     let out = hand.say("/", Happened::Hooked(ok("null")));
     assert_eq!(out, [format!("[/ ended_with_failure a1 o1, release /] -> ended! {}", rejected())]);
 }
@@ -72,7 +74,7 @@ fn the_skipped_end_of_a_sibling_is_not_lost() {
     let out = reload(&mut hand, lost, &["/2"]);
     let steps = [
         "[insert /3 ended_with_failure a0 o2]",
-        "[/1 failed a1] -> run /1 end_with_failure",
+        "[/1 failed a1] -> run /1 compensate -",
         "[/ active a2] -> run / replay a2",
     ];
     assert_eq!(out, steps, "and what runs is not started again");
@@ -90,7 +92,7 @@ fn an_end_that_is_held_for_a_poll_is_not_lost() {
     assert_eq!(lost.len(), 1, "the end of `/0`");
     assert_eq!(hand.ran("/1", ok("6")), ["held 2"]);
     let out = reload(&mut hand, lost, &[]);
-    assert_eq!(out[0], "[/0 failed a1] -> run /0 end_with_failure", "its end was rejected");
+    assert_eq!(out[0], "[/0 failed a1] -> run /0 compensate -", "its end was rejected");
     assert_eq!(
         out[1], "[/1 succeeded a1, release /1] -> run /1 end_successfully",
         "it is not run again"
@@ -122,7 +124,7 @@ fn a_flow_whose_end_is_rejected_fails_by_it() {
     let lost = hand.take_lost();
     assert_eq!(lost.len(), 1);
     let out = reload(&mut hand, lost, &[]);
-    assert_eq!(out, ["[/ failed a1] -> run / end_with_failure"]);
+    assert_eq!(out, ["[/ failed a1] -> run / compensate -"]);
 }
 
 #[test]
@@ -136,7 +138,9 @@ fn a_hook_whose_end_is_rejected_is_stuck_and_called_again() {
     let out = reload(&mut hand, lost, &[]);
     assert_eq!(out, [format!("[/ stuck a1] -> stuck /: {}", rejected())]);
     let out = hand.say("/", Happened::Retry { ticket: 2 });
-    assert_eq!(out, ["[/ succeeded a1] -> accept 2, run / end_successfully, unstuck"]);
+    let steps =
+        ["[/ succeeded a1, audit retry /] -> accept 2, unstuck", "[] -> run / end_successfully"];
+    assert_eq!(out, steps);
 }
 
 #[test]
@@ -148,7 +152,7 @@ fn a_hook_that_runs_is_not_called_again() {
     hand.answers("/", Vec::new());
     let lost = hand.take_lost();
     let out = reload(&mut hand, lost, &["/0"]);
-    let steps = ["[/1 failed a1] -> run /1 end_with_failure", "[/ active a2] -> run / replay a2"];
+    let steps = ["[/1 failed a1] -> run /1 compensate -", "[/ active a2] -> run / replay a2"];
     assert_eq!(out, steps);
     assert_eq!(
         hand.say("/0", Happened::Hooked(ok("null"))),
@@ -170,7 +174,7 @@ fn a_parent_that_an_ending_child_has_moved_is_moved_once() {
     let start = Step { root: ROOT, command: id("/0"), request: None, writes: vec![start] };
     let out = reload(&mut hand, vec![start], &[]);
     let steps =
-        ["[/0 ended_with_failure a0 o2, release /0]", "[/ failed a1] -> run / end_with_failure"];
+        ["[/0 ended_with_failure a0 o2, release /0]", "[/ failed a1] -> run / compensate -"];
     assert_eq!(out, steps);
 }
 
@@ -183,4 +187,29 @@ fn what_a_dropped_run_still_says_is_not_heard() {
     assert_eq!(out, ["[/ execution_failed a1]"]);
     let asks = vec![child(1, "leaf", 1)];
     assert!(hand.polled("/", 1, Polled { asks, ..Polled::default() }).is_empty());
+}
+
+#[test]
+fn a_mark_that_is_rejected_is_stuck_for_a_reason_that_is_told() {
+    let mut hand = flow(1);
+    hand.ran("/0", undoable(ok("5")));
+    hand.returns("/", undoable(err("x")));
+    hand.is_cut = true;
+    assert_eq!(hand.hooked("/"), ["[compensated /0] -> run / compensate -"]);
+    let lost = hand.take_lost();
+    let out = reload(&mut hand, lost, &[]);
+    assert_eq!(out, [format!("[/ stuck a1] -> stuck /: {}", rejected())]);
+    assert_eq!(hand.retry("/")[1..], ["[] -> undo /0"], "it is not known to be undone");
+}
+
+#[test]
+fn a_flow_whose_undo_command_is_rejected_fails_by_it() {
+    let mut hand = Hand::new();
+    hand.submit("flow", &json!({}));
+    hand.is_cut = true;
+    hand.asks("/", vec![register(0, 1)]);
+    hand.answers("/", Vec::new());
+    let lost = hand.take_lost();
+    let out = reload(&mut hand, lost, &[]);
+    assert_eq!(out, ["[/ failed a1] -> run / compensate -"], "and does not ask again for ever");
 }

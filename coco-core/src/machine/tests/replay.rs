@@ -167,10 +167,10 @@ fn a_retry_of_a_stuck_flow_takes_in_what_ended_meanwhile() {
         ["[/3 ended_successfully a2 o4, release /3]"],
         "siblings end, and nothing is given"
     );
-    let out = hand.say("/", Happened::Replay { ticket: 2, stored });
-    assert_eq!(out, ["[/ active a3 d1] -> accept 2, run / replay a3, unstuck"]);
+    let out = hand.say("/", Happened::Replay { ticket: Some(2), stored });
+    assert_eq!(out, ["[/ active a3 d1, audit retry /] -> accept 2, run / replay a3, unstuck"]);
     let stored = hand.stored("/");
-    assert_eq!(hand.say("/", Happened::Replay { ticket: 3, stored }), ["refuse 3"]);
+    assert_eq!(hand.say("/", Happened::Replay { ticket: Some(3), stored }), ["refuse 3"]);
 
     let asks = vec![child(0, "leaf", 0), child(1, "leaf", 1)];
     let out = hand.polled("/", 3, Polled { asks, ..Polled::default() });

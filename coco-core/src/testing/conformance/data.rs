@@ -2,16 +2,13 @@
 
 use super::Fixture;
 use super::sample::{
-    Engine, asking, child, exclusive, id, insert, locked, once, progress, release, root, step,
-    update, write_once,
+    Engine, asking, child, compensation, exclusive, id, insert, is_rejected, locked, once,
+    progress, register, release, root, sleep, step, update, write, write_once,
 };
-use crate::entity::{CommandEntity, OnceResult};
+use crate::entity::{CommandEntity, OnceResult, Sleep, TreeRows};
 use crate::status::CommandStatus;
 use crate::store::{Outcome, Write};
-
-fn is_rejected(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Rejected(reason) if !reason.is_empty())
-}
+use crate::time::Timestamp;
 
 /// A command that is stored already is not inserted again, and the rest of the batch is applied.
 pub async fn a_second_insert_is_rejected_alone(fixture: &impl Fixture) {
@@ -36,6 +33,34 @@ pub async fn a_second_once_result_is_rejected_alone(fixture: &impl Fixture) {
     assert_eq!(outcomes[1], Outcome::Applied);
     let stored = engine.tree(id(1)).await.map(|tree| tree.once_results);
     assert_eq!(stored, Some(vec![once(1, 0)]));
+}
+
+/// A sleep is stored once.
+pub async fn a_second_sleep_is_rejected_alone(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    let sleeps = |n, sleep| write(n, Write::Sleep(Box::new(sleep)));
+    engine.apply([insert(root(1)), sleeps(1, sleep(1, 0)), insert(root(2))]).await;
+    let again = Sleep { micros: 9, ..sleep(1, 0) };
+    let outcomes = engine.commit([sleeps(1, again), sleeps(2, sleep(2, 0))]).await;
+    assert!(is_rejected(&outcomes[0]), "{outcomes:?}");
+    assert_eq!(outcomes[1], Outcome::Applied);
+    let stored = engine.tree(id(1)).await.map(|tree| tree.sleeps);
+    assert_eq!(stored, Some(vec![sleep(1, 0)]));
+}
+
+/// What belongs to a command that is not stored is refused.
+pub async fn what_belongs_to_an_absent_command_is_rejected(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    let outcomes = engine
+        .commit([
+            write_once(once(1, 0)),
+            write(2, Write::Sleep(Box::new(sleep(2, 0)))),
+            register(compensation(3, 0)),
+            insert(root(4)),
+        ])
+        .await;
+    assert!(outcomes[..3].iter().all(is_rejected), "{outcomes:?}");
+    assert_eq!(outcomes[3], Outcome::Applied);
 }
 
 /// An update that meets no row is refused, not lost.
@@ -64,12 +89,15 @@ pub async fn a_rejected_step_leaves_nothing(fixture: &impl Fixture) {
         Write::Update(id(1), Box::new(progress(CommandStatus::Failed))),
         Write::Insert(Box::new(child(1, 2, 0))),
         Write::Once(Box::new(once(1, 3))),
+        Write::Sleep(Box::new(sleep(1, 4))),
+        Write::Register(Box::new(compensation(1, 5))),
+        Write::Compensated(id(1), Timestamp::from_micros(6)),
         Write::Insert(Box::new(root(1))),
     ];
     let outcomes = engine.commit([step(id(1), writes)]).await;
     assert!(is_rejected(&outcomes[0]), "{outcomes:?}");
     let tree = engine.tree(id(1)).await.expect("the tree is stored");
-    assert_eq!((tree.commands, tree.once_results), (vec![root(1)], Vec::new()));
+    assert_eq!(tree, TreeRows { commands: vec![root(1)], ..TreeRows::default() });
 }
 
 /// A rejected step gets none of the locks that it asked for and frees none.

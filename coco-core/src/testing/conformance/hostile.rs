@@ -2,9 +2,10 @@
 
 use super::Fixture;
 use super::sample::{
-    Engine, asking, exclusive, full_progress, id, insert, locked, once, root, step, write_once,
+    Engine, asks, audit, audited, compensation, exclusive, full_progress, id, insert, locked, once,
+    register, root, write_once,
 };
-use crate::entity::{CommandEntity, OnceResult, Progress};
+use crate::entity::{Audit, CommandEntity, Compensation, OnceResult, Progress};
 use crate::lock::Lock;
 use crate::status::CommandStatus;
 use crate::store::{Outcome, Store};
@@ -36,8 +37,11 @@ pub async fn hostile_text_comes_back(fixture: &impl Fixture) {
         let command = CommandEntity {
             command_type: text.into(),
             command_parameters: text.into(),
+            submit_key: Some(text.into()),
+            retry: Some(text.into()),
             progress: Progress {
                 stuck_reason: Some(text.into()),
+                cancelled: Some(text.into()),
                 state: Some(text.into()),
                 return_value: Some(text.into()),
                 failure: Some(text.into()),
@@ -51,9 +55,17 @@ pub async fn hostile_text_comes_back(fixture: &impl Fixture) {
             failure: Some(text.into()),
             ..once(n, 0)
         };
+        let undo = Compensation {
+            command_type: text.into(),
+            command_parameters: text.into(),
+            ..compensation(n, 1)
+        };
+        let done = Audit { action: text.into(), ..audit(n, text) };
         engine.apply([insert(command.clone()), write_once(result.clone())]).await;
+        engine.apply([register(undo.clone()), audited(done.clone())]).await;
         let tree = engine.tree(id(n)).await.expect("the tree is stored");
         assert_eq!((tree.commands, tree.once_results), (vec![command], vec![result]), "{text:?}");
+        assert_eq!((tree.compensations, engine.audit(n).await), (vec![undo], vec![done]));
     }
     engine.apply([insert(root(1000))]).await;
 }
@@ -65,8 +77,7 @@ pub async fn hostile_text_locks(fixture: &impl Fixture) {
     engine.apply((1..).zip(HOSTILE).map(|(n, text)| locked(n, vec![lock(text)]))).await;
     engine.apply([insert(root(1000))]).await;
     for (n, text) in (1..).zip(HOSTILE) {
-        let asks = asking(step(id(1000), Vec::new()), &[], vec![lock(text)]);
-        match &engine.commit([asks]).await[..] {
+        match &engine.commit([asks(1000, vec![lock(text)])]).await[..] {
             [Outcome::Conflict(conflict)] => {
                 assert_eq!(conflict.holder, id(n), "{text:?}");
                 assert_eq!((conflict.group.as_str(), conflict.key.as_str()), (text, text));
@@ -74,6 +85,16 @@ pub async fn hostile_text_locks(fixture: &impl Fixture) {
             other => panic!("{text:?}: expected a conflict, got {other:?}"),
         }
     }
+}
+
+/// Hostile text is a submit key of its own, and is taken as it is.
+pub async fn hostile_text_as_submit_keys(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    let keyed = |n, key: &str| insert(CommandEntity { submit_key: Some(key.into()), ..root(n) });
+    engine.apply((1..).zip(HOSTILE).map(|(n, text)| keyed(n, text))).await;
+    let again = engine.commit((101..).zip(HOSTILE).map(|(n, text)| keyed(n, text))).await;
+    let expected: Vec<_> = (1..).map(id).map(Outcome::Duplicate).take(HOSTILE.len()).collect();
+    assert_eq!(again, expected);
 }
 
 /// A mebibyte of parameters goes in and out, several at once.

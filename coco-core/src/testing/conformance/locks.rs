@@ -2,30 +2,12 @@
 
 use super::Fixture;
 use super::sample::{
-    Engine, asking, child, exclusive, id, insert, locked, progress, release, root, shared, step,
-    update,
+    Engine, asking, asks, child, conflict, exclusive, id, insert, locked, progress, release, root,
+    shared, update,
 };
 use crate::lock::{Lock, LockConflict, LockMode};
 use crate::status::CommandStatus;
-use crate::store::{Outcome, Step, Store};
-
-/// The root `n`, which is stored, asks for these locks.
-fn asks(n: u128, locks: Vec<Lock>) -> Step {
-    asking(step(id(n), Vec::new()), &[], locks)
-}
-
-fn conflict(outcome: &Outcome) -> &LockConflict {
-    match outcome {
-        Outcome::Conflict(conflict) => conflict,
-        other => panic!("expected a conflict, got {other:?}"),
-    }
-}
-
-/// Commits one step and expects that a lock of `holder` is in its way.
-async fn refused<S: Store>(engine: &Engine<S>, step: Step, holder: u128) {
-    let outcomes = engine.commit([step]).await;
-    assert_eq!(conflict(&outcomes[0]).holder, id(holder));
-}
+use crate::store::Outcome;
 
 /// A refusal says which lock is in the way, whose it is, and since when.
 pub async fn a_conflict_names_the_holder(fixture: &impl Fixture) {
@@ -54,10 +36,10 @@ pub async fn shared_locks_are_shared(fixture: &impl Fixture) {
     engine.apply([locked(1, vec![shared("a")]), locked(2, vec![shared("a")])]).await;
     engine.apply([locked(3, vec![shared("a")]), insert(root(4))]).await;
     engine.apply([release(1), release(3)]).await;
-    refused(&engine, asks(4, vec![exclusive("a")]), 2).await;
+    engine.refused(asks(4, vec![exclusive("a")]), 2).await;
     engine.apply([release(2)]).await;
     engine.apply([asks(4, vec![exclusive("a")])]).await;
-    refused(&engine, asks(1, vec![shared("a")]), 4).await;
+    engine.refused(asks(1, vec![shared("a")]), 4).await;
 }
 
 /// A command may take what its ancestors hold, and is told apart from strangers.
@@ -66,9 +48,9 @@ pub async fn an_ancestor_does_not_stand_in_the_way(fixture: &impl Fixture) {
     let borrows = |n, key| asking(insert(child(1, n, 0)), &[1], vec![exclusive(key)]);
     engine.apply([locked(1, vec![exclusive("a")]), locked(9, vec![exclusive("b")])]).await;
     engine.apply([borrows(2, "a")]).await;
-    refused(&engine, borrows(3, "b"), 9).await;
+    engine.refused(borrows(3, "b"), 9).await;
     engine.apply([release(2)]).await;
-    refused(&engine, asks(9, vec![shared("a")]), 1).await;
+    engine.refused(asks(9, vec![shared("a")]), 1).await;
 }
 
 /// Children of one parent exclude each other, on what the parent holds as well.
@@ -76,14 +58,14 @@ pub async fn siblings_stand_in_the_way(fixture: &impl Fixture) {
     let engine = Engine::start(fixture).await;
     let borrows = |n| asking(insert(child(1, n, 0)), &[1], vec![exclusive("a")]);
     engine.apply([locked(1, vec![exclusive("a")]), borrows(2)]).await;
-    refused(&engine, borrows(3), 2).await;
+    engine.refused(borrows(3), 2).await;
 }
 
 /// A request gets all of its locks or none.
 pub async fn all_locks_or_none(fixture: &impl Fixture) {
     let engine = Engine::start(fixture).await;
     engine.apply([locked(1, vec![exclusive("b")]), insert(root(2)), insert(root(3))]).await;
-    refused(&engine, asks(2, vec![exclusive("a"), exclusive("b"), exclusive("c")]), 1).await;
+    engine.refused(asks(2, vec![exclusive("a"), exclusive("b"), exclusive("c")]), 1).await;
     engine.apply([asks(3, vec![exclusive("a"), exclusive("c")])]).await;
 }
 
@@ -93,7 +75,7 @@ pub async fn release_and_grant_in_one_batch(fixture: &impl Fixture) {
     engine.apply([locked(1, vec![exclusive("a"), exclusive("b")])]).await;
     engine.apply([release(1), locked(2, vec![exclusive("a")])]).await;
     engine.apply([asks(1, vec![exclusive("b")])]).await;
-    refused(&engine, asks(1, vec![exclusive("a")]), 2).await;
+    engine.refused(asks(1, vec![exclusive("a")]), 2).await;
 }
 
 /// What a step of the batch frees, an earlier one does not get.
@@ -136,7 +118,7 @@ pub async fn a_conflict_leaves_nothing_of_its_step(fixture: &impl Fixture) {
     assert_eq!(engine.entity(id(2)).await, Some(root(2)));
     assert_eq!(engine.entity(id(3)).await, None);
     assert_eq!(engine.entity(id(1)).await.map(|row| row.progress), Some(ended));
-    refused(&engine, asks(4, vec![shared("b")]), 2).await;
+    engine.refused(asks(4, vec![shared("b")]), 2).await;
 }
 
 /// An engine that dies keeps no lock from being held.
@@ -145,7 +127,7 @@ pub async fn locks_survive_the_engine(fixture: &impl Fixture) {
     engine.apply([locked(1, vec![exclusive("a")]), insert(root(2))]).await;
     drop(engine);
     let engine = Engine::start(fixture).await;
-    refused(&engine, asks(2, vec![exclusive("a")]), 1).await;
+    engine.refused(asks(2, vec![exclusive("a")]), 1).await;
     engine.apply([asks(1, vec![exclusive("a")]), release(1)]).await;
     engine.apply([asks(2, vec![exclusive("a")])]).await;
 }
@@ -156,8 +138,8 @@ pub async fn a_release_frees_its_owner_only(fixture: &impl Fixture) {
     let both = || vec![shared("a"), shared("b")];
     engine.apply([locked(1, both()), locked(2, both()), insert(root(3))]).await;
     engine.apply([release(1), release(7)]).await;
-    refused(&engine, asks(3, vec![exclusive("a")]), 2).await;
-    refused(&engine, asks(3, vec![exclusive("b")]), 2).await;
+    engine.refused(asks(3, vec![exclusive("a")]), 2).await;
+    engine.refused(asks(3, vec![exclusive("b")]), 2).await;
     engine.apply([release(2)]).await;
     engine.apply([asks(3, vec![exclusive("a"), exclusive("b")])]).await;
 }
@@ -167,9 +149,9 @@ pub async fn an_owner_may_ask_again(fixture: &impl Fixture) {
     let engine = Engine::start(fixture).await;
     engine.apply([locked(1, vec![shared("a")]), insert(root(2))]).await;
     engine.apply([asks(1, vec![shared("a"), exclusive("a")])]).await;
-    refused(&engine, asks(2, vec![shared("a")]), 1).await;
+    engine.refused(asks(2, vec![shared("a")]), 1).await;
     engine.apply([asks(1, vec![shared("a")])]).await;
-    refused(&engine, asks(2, vec![shared("a")]), 1).await;
+    engine.refused(asks(2, vec![shared("a")]), 1).await;
     engine.apply([release(1), asks(2, vec![shared("a")])]).await;
 }
 
@@ -179,7 +161,7 @@ pub async fn grant_release_and_grant_in_one_batch(fixture: &impl Fixture) {
     let take = |n| asks(n, vec![exclusive("a")]);
     engine.apply([insert(root(1)), insert(root(2)), insert(root(3))]).await;
     engine.apply([take(1), release(1), take(2), release(2), take(1)]).await;
-    refused(&engine, take(3), 1).await;
+    engine.refused(take(3), 1).await;
     engine.apply([release(1), take(2), release(2)]).await;
     engine.apply([take(3)]).await;
 }

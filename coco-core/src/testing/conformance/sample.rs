@@ -5,9 +5,11 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Fixture;
-use crate::entity::{CommandEntity, OnceResult, Progress, TreeRows};
+use crate::entity::{
+    Audit, CommandEntity, Compensation, OnceResult, Progress, Sleep, TreeRows, Undo,
+};
 use crate::id::CommandId;
-use crate::lock::{Lock, LockMode, LockRequest};
+use crate::lock::{Lock, LockConflict, LockMode, LockRequest};
 use crate::status::CommandStatus;
 use crate::store::{Lease, Outcome, Step, Store, Write};
 use crate::time::Timestamp;
@@ -41,6 +43,12 @@ impl<S: Store> Engine<S> {
         assert!(all_applied, "not all were applied: {outcomes:?}");
     }
 
+    /// Commits one step and expects that a lock of `holder` is in its way.
+    pub(super) async fn refused(&self, step: Step, holder: u128) {
+        let outcomes = self.commit([step]).await;
+        assert_eq!(conflict(&outcomes[0]).holder, id(holder));
+    }
+
     pub(super) async fn entity(&self, id: CommandId) -> Option<CommandEntity> {
         self.store.entity(id).await.expect("failed to read a command")
     }
@@ -49,7 +57,18 @@ impl<S: Store> Engine<S> {
         let mut tree = self.store.tree(root).await.expect("failed to read a tree")?;
         tree.commands.sort_by_key(|entity| entity.command_id);
         tree.once_results.sort_by_key(|result| (result.command_id, result.position));
+        tree.sleeps.sort_by_key(|sleep| (sleep.command_id, sleep.position));
+        tree.compensations.sort_by_key(|entry| (entry.command_id, entry.position));
         Some(tree)
+    }
+
+    /// What is stored of the progress of `n`.
+    pub(super) async fn progress(&self, n: u128) -> Option<Progress> {
+        self.entity(id(n)).await.map(|row| row.progress)
+    }
+
+    pub(super) async fn audit(&self, root: u128) -> Vec<Audit> {
+        self.store.audit(id(root)).await.expect("failed to read the audit")
     }
 
     pub(super) async fn open_roots(
@@ -58,7 +77,7 @@ impl<S: Store> Engine<S> {
         limit: usize,
     ) -> Vec<CommandId> {
         let trees = self.store.open_trees(after, limit).await.expect("failed to read open trees");
-        trees.iter().map(|tree| tree.commands[0].root_command_id).collect()
+        trees.iter().map(|tree| tree.root().expect("a tree has rows")).collect()
     }
 }
 
@@ -77,6 +96,9 @@ pub(super) fn root(n: u128) -> CommandEntity {
         command_parameters: r#"{"disk":1}"#.into(),
         created_at: Timestamp::from_micros(1_700_000_000_000_000),
         callback_enabled: true,
+        submit_key: None,
+        resubmit_of: None,
+        retry: None,
         progress: progress(CommandStatus::Active),
     }
 }
@@ -101,6 +123,12 @@ pub(super) fn full_progress() -> Progress {
         executed: true,
         callback_notified: true,
         attempt: 3,
+        hook_attempt: 2,
+        started_at: Some(Timestamp::from_micros(1_700_000_000_000_005)),
+        wake_at: Some(Timestamp::from_micros(1_700_000_000_000_006)),
+        cancelled: Some(r#"{"kind":"cancelled","message":"enough"}"#.into()),
+        undo: Some(Undo::Inner),
+        compensated_at: Some(Timestamp::from_micros(1_700_000_000_000_007)),
         state: Some(r#"{"disk":2}"#.into()),
         return_value: Some("[1,2]".into()),
         failure: Some(r#"{"kind":"failed","message":"no"}"#.into()),
@@ -124,6 +152,42 @@ pub(super) fn once(command: u128, position: i32) -> OnceResult {
     }
 }
 
+pub(super) fn sleep(command: u128, position: i32) -> Sleep {
+    Sleep {
+        command_id: id(command),
+        root_command_id: id(command),
+        position,
+        micros: 3_000_000,
+        wake_at: Timestamp::from_micros(1_700_000_000_000_012),
+    }
+}
+
+pub(super) fn compensation(command: u128, position: i32) -> Compensation {
+    Compensation {
+        command_id: id(command),
+        root_command_id: id(command),
+        position,
+        command_type: "delete_disk".into(),
+        command_parameters: r#"{"disk":3}"#.into(),
+        end_order: i64::from(position) + 2,
+        created_at: Timestamp::from_micros(1_700_000_000_000_013),
+        compensated_at: None,
+    }
+}
+
+/// What an operator did to the root `n`, for this reason.
+pub(super) fn audit(n: u128, reason: &str) -> Audit {
+    Audit {
+        at: Timestamp::from_micros(1_700_000_000_000_014),
+        action: "cancel".into(),
+        command_id: id(n),
+        root_command_id: id(n),
+        status: CommandStatus::Active,
+        reason: reason.into(),
+        linked: None,
+    }
+}
+
 pub(super) fn step(root: CommandId, writes: Vec<Write>) -> Step {
     Step { root, command: root, request: None, writes }
 }
@@ -138,12 +202,25 @@ pub(super) fn update(n: u128, progress: Progress) -> Step {
     step(id(n), vec![Write::Update(id(n), Box::new(progress))])
 }
 
+/// One write in the tree of the root `n`.
+pub(super) fn write(n: u128, write: Write) -> Step {
+    step(id(n), vec![write])
+}
+
 pub(super) fn write_once(result: OnceResult) -> Step {
     step(result.root_command_id, vec![Write::Once(Box::new(result))])
 }
 
 pub(super) fn release(n: u128) -> Step {
-    step(id(n), vec![Write::Release(id(n))])
+    write(n, Write::Release(id(n)))
+}
+
+pub(super) fn register(entry: Compensation) -> Step {
+    step(entry.root_command_id, vec![Write::Register(Box::new(entry))])
+}
+
+pub(super) fn audited(entry: Audit) -> Step {
+    step(entry.root_command_id, vec![Write::Audit(Box::new(entry))])
 }
 
 pub(super) fn shared(key: &str) -> Lock {
@@ -166,4 +243,20 @@ pub(super) fn asking(mut step: Step, ancestors: &[u128], locks: Vec<Lock>) -> St
 /// Inserts the root `n` if it gets these locks.
 pub(super) fn locked(n: u128, locks: Vec<Lock>) -> Step {
     asking(insert(root(n)), &[], locks)
+}
+
+/// The root `n`, which is stored, asks for these locks.
+pub(super) fn asks(n: u128, locks: Vec<Lock>) -> Step {
+    asking(step(id(n), Vec::new()), &[], locks)
+}
+
+pub(super) fn conflict(outcome: &Outcome) -> &LockConflict {
+    match outcome {
+        Outcome::Conflict(conflict) => conflict,
+        other => panic!("expected a conflict, got {other:?}"),
+    }
+}
+
+pub(super) fn is_rejected(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Rejected(reason) if !reason.is_empty())
 }

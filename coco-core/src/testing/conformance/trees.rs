@@ -2,7 +2,8 @@
 
 use super::Fixture;
 use super::sample::{
-    Engine, child, exclusive, id, insert, locked, once, progress, release, root, update, write_once,
+    Engine, audit, child, compensation, exclusive, id, insert, locked, once, progress, register,
+    release, root, sleep, update, write, write_once,
 };
 use crate::entity::CommandEntity;
 use crate::status::CommandStatus;
@@ -71,6 +72,24 @@ pub async fn open_trees_bring_their_ended_children(fixture: &impl Fixture) {
     assert_eq!(trees[1].commands, [root(9)]);
 }
 
+/// An open tree comes with its sleeps and with what undoes it, and with none of its neighbours'.
+pub async fn open_trees_bring_sleeps_and_compensations(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    for n in [1, 2, 3] {
+        let sleeps = write(n, Write::Sleep(Box::new(sleep(n, 0))));
+        engine.apply([insert(root(n)), sleeps, register(compensation(n, 1))]).await;
+    }
+    engine.apply([update(2, progress(CommandStatus::EndedSuccessfully))]).await;
+    let trees = engine.store.open_trees(None, 10).await.expect("failed to read");
+    assert_eq!(trees.len(), 2);
+    for (tree, n) in trees.iter().zip([1, 3]) {
+        assert_eq!(tree.sleeps, [sleep(n, 0)]);
+        assert_eq!(tree.compensations, [compensation(n, 1)]);
+    }
+    let ended = engine.tree(id(2)).await.expect("the tree is stored");
+    assert_eq!((ended.sleeps.len(), ended.compensations.len()), (1, 1));
+}
+
 /// What is not stored is not there, and a child is no root of a tree.
 pub async fn absent_trees_and_commands(fixture: &impl Fixture) {
     let engine = Engine::start(fixture).await;
@@ -110,6 +129,9 @@ pub async fn a_thousand_steps_in_one_batch(fixture: &impl Fixture) {
         let mut step = update(n, progress(CommandStatus::Succeeded));
         step.writes.push(Write::Insert(Box::new(child(n, n + 10_000, 0))));
         step.writes.push(Write::Once(Box::new(once(n, 1))));
+        step.writes.push(Write::Sleep(Box::new(sleep(n, 2))));
+        step.writes.push(Write::Register(Box::new(compensation(n, 3))));
+        step.writes.push(Write::Audit(Box::new(audit(n, "all at once"))));
         step.writes.extend(release(n).writes);
         step
     });

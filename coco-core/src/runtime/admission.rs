@@ -1,0 +1,279 @@
+//! Which trees the machine holds: open trees come from the store page by page while there is room.
+//!
+//! A scan goes over the open roots in their order. What the machine has, what rests and what has
+//! left since the page was asked for is passed over: the page may be older than that. Roots that
+//! are submitted while there is no room are met by the scan, or by the next one.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::commit::Queue;
+use super::engine::Engine;
+use super::reload::{Read, ReadWhy, Reloading, read_again};
+use crate::entity::TreeRows;
+use crate::error::Result;
+use crate::id::CommandId;
+use crate::machine::{Address, Happened, Input, Loaded};
+use crate::recovery::{self, Quarantine, StartReport};
+use crate::status::CommandStatus;
+use crate::store::StoreError;
+
+/// Open trees that are read at a time. The first page is smaller, so that the first tree goes on
+/// soon.
+const PAGE: usize = 500;
+const FIRST_PAGE: usize = 50;
+
+/// What is known of the open trees that the machine does not hold.
+pub(super) struct Admission {
+    /// Roots before it were submitted to an engine before this one, which died or not.
+    boundary: CommandId,
+    crashed: bool,
+    after: Option<CommandId>,
+    /// There may be roots behind `after` that the machine does not hold.
+    more: bool,
+    /// There may be such roots before it.
+    again: bool,
+    /// The first root that was stored without room since the last page was looked at.
+    passed: Option<CommandId>,
+    is_reading: bool,
+    /// Roots that have left the machine, as long as a page that was asked for may show them as open:
+    /// the end of a tree is stored after it has left.
+    left: HashSet<CommandId>,
+    /// Roots that rest, and those that cannot be read.
+    resting: HashSet<CommandId>,
+    /// Who waits to hear what was found.
+    starting: Option<Starting>,
+}
+
+/// What was found in the store so far.
+struct Starting {
+    reply: oneshot::Sender<Result<StartReport>>,
+    report: StartReport,
+}
+
+/// A page that was read.
+pub(super) struct Page {
+    trees: Result<Vec<TreeRows>, StoreError>,
+    limit: usize,
+}
+
+impl Admission {
+    pub(super) fn new(
+        boundary: CommandId,
+        crashed: bool,
+        reply: oneshot::Sender<Result<StartReport>>,
+    ) -> Self {
+        Self {
+            boundary,
+            crashed,
+            after: None,
+            more: true,
+            again: false,
+            passed: None,
+            is_reading: false,
+            left: HashSet::new(),
+            resting: HashSet::new(),
+            starting: Some(Starting { reply, report: StartReport::default() }),
+        }
+    }
+
+    /// A root is stored that found no room.
+    pub(super) fn passes_by(&mut self, root: CommandId) {
+        self.more = true;
+        self.passed = self.passed.map_or(Some(root), |first| Some(first.min(root)));
+    }
+
+    /// A page was looked at; it was the last one, or not.
+    fn is_looked_at(&mut self, is_last: bool) {
+        let passed = self.passed.take();
+        let is_before = |root| self.after.is_some_and(|after| root <= after);
+        self.again |= passed.is_some_and(is_before);
+        if is_last {
+            self.more = self.again || passed.is_some();
+            if std::mem::take(&mut self.again) {
+                self.after = None;
+            }
+        }
+    }
+
+    pub(super) fn rests(&mut self, root: CommandId) {
+        self.resting.insert(root);
+    }
+
+    pub(super) fn left(&mut self, roots: Vec<CommandId>) {
+        self.left.extend(roots);
+    }
+
+    /// A commit is through, and `queue` is what is not stored yet.
+    pub(super) fn committed(&mut self, queue: &Queue) {
+        if !self.is_reading && !self.left.is_empty() {
+            let waiting: HashSet<_> = queue.roots().collect();
+            self.left.retain(|root| waiting.contains(root));
+        }
+    }
+
+    /// True while there may be open trees that the machine does not hold.
+    fn knows_not_all(&self) -> bool {
+        self.more || self.again || self.is_reading || !self.resting.is_empty()
+    }
+}
+
+impl Engine {
+    /// Reads the next page, if there is room for it.
+    pub(super) fn admit(&mut self) {
+        let room = self.machine.room();
+        let admission = &mut self.admission;
+        if admission.is_reading || !admission.more || room == 0 || self.stopping.is_some() {
+            return;
+        }
+        admission.is_reading = true;
+        let page = if admission.starting.is_some() && admission.after.is_none() {
+            FIRST_PAGE
+        } else {
+            PAGE
+        };
+        let limit = page.min(room);
+        let (store, pages, after) = (Arc::clone(&self.store), self.pages.clone(), admission.after);
+        let is_first = admission.starting.is_some() && after.is_none();
+        tokio::spawn(async move {
+            let trees = if is_first {
+                store.open_trees(after, limit).await
+            } else {
+                // What was read before runs already: stopping for this would interrupt it.
+                tokio::select! {
+                    trees = read_again("open trees", || store.open_trees(after, limit)) => trees,
+                    () = pages.closed() => return,
+                }
+            };
+            let _ = pages.send(Page { trees, limit });
+        });
+    }
+
+    pub(super) fn page_was_read(&mut self, Page { trees, limit }: Page) {
+        self.admission.is_reading = false;
+        let trees = match trees {
+            Ok(trees) => trees,
+            Err(error) => {
+                return match self.admission.starting.take() {
+                    Some(Starting { reply, .. }) => {
+                        self.admission.more = false;
+                        drop(reply.send(Err(error.into())));
+                    }
+                    None => self.damage = Some(error),
+                };
+            }
+        };
+        let is_last = trees.len() < limit;
+        for rows in trees {
+            let Some(root) = rows.root() else { continue };
+            // What finds no room is met again: the scan goes on behind the last that found some.
+            if self.machine.room() == 0 {
+                self.admission.is_looked_at(false);
+                return self.page_is_over();
+            }
+            self.admission.after = self.admission.after.max(Some(root));
+            self.admit_tree(root, rows);
+        }
+        self.admission.is_looked_at(is_last);
+        self.page_is_over();
+    }
+
+    /// Tells what was found, once that is all, or as many trees as there is room for.
+    fn page_is_over(&mut self) {
+        let (more, most) = (self.admission.more, self.settings.machine.most_trees);
+        let is_enough = |report: &StartReport| report.resumed.len() >= most;
+        let starting = self
+            .admission
+            .starting
+            .take_if(|starting| !more || self.machine.room() == 0 || is_enough(&starting.report));
+        if let Some(Starting { reply, report }) = starting {
+            let _ = reply.send(Ok(StartReport { more, ..report }));
+        }
+    }
+
+    fn admit_tree(&mut self, root: CommandId, rows: TreeRows) {
+        let Admission { left, resting, .. } = &self.admission;
+        let is_known = self.machine.has(root)
+            || self.reloading.contains_key(&root)
+            || left.contains(&root)
+            || resting.contains(&root);
+        if is_known {
+            return;
+        }
+        match recovery::decode(&self.registry, root, rows) {
+            Ok(tree) => {
+                let is_older = root < self.admission.boundary;
+                if let Some(Starting { report, .. }) = &mut self.admission.starting {
+                    report.resumed.push(root);
+                    report.failed.extend(tree.interrupted());
+                }
+                let crashed = self.admission.crashed;
+                let cause = if is_older { Loaded::Start { crashed } } else { Loaded::Admitted };
+                self.tell(Input::Load(Box::new(tree.because(cause))));
+            }
+            Err(quarantine) => {
+                if let Some(Starting { report, .. }) = &mut self.admission.starting {
+                    report.quarantined.push((*quarantine).clone());
+                }
+                self.quarantine(*quarantine);
+            }
+        }
+    }
+
+    pub(super) fn quarantine(&mut self, quarantine: Quarantine) {
+        let Quarantine { root, command, reason } = quarantine;
+        tracing::error!(%root, %command, %reason, "a tree is quarantined");
+        self.admission.rests(root);
+        self.watchers.stuck(root, command, reason);
+    }
+
+    /// Whether `what` may be about an open tree that the machine does not hold.
+    pub(super) fn is_about_absent(&self, at: Address, what: &Happened) -> bool {
+        let is_for_absent = matches!(
+            what,
+            Happened::Due(_)
+                | Happened::Retry { .. }
+                | Happened::Cancel { .. }
+                | Happened::Abandon { .. }
+        );
+        let Admission { left, resting, .. } = &self.admission;
+        let has_ended = left.contains(&at.root) && !resting.contains(&at.root);
+        let is_absent = !self.machine.has(at.root) && !has_ended;
+        is_for_absent && is_absent && self.admission.knows_not_all()
+    }
+
+    /// Reads a tree that the machine does not hold; `what` happens to it when it is back.
+    pub(super) fn bring_back(&mut self, at: Address, what: Happened) {
+        self.reloading.insert(at.root, Reloading::absent(at, what));
+        self.read(at.root, ReadWhy::Absent);
+    }
+
+    /// A tree that was brought back.
+    pub(super) fn is_back(&mut self, read: Read) {
+        let Some(mut reloading) = self.reloading.remove(&read.root) else { return };
+        let root = read.root;
+        let is_open = read.rows.is_open(root);
+        let row = read.rows.commands.iter().find(|row| row.command_id == root);
+        let has_begun = row.is_none_or(|row| row.progress.status != CommandStatus::NotStarted);
+        // What has not begun waits for its turn, whatever an operator asks.
+        let waits = is_open && !has_begun && !self.admission.resting.contains(&root);
+        let cause =
+            if waits { reloading.take_cancel() } else { is_open.then_some(Loaded::Admitted) };
+        match cause {
+            None if waits => self.admission.passes_by(root),
+            None => {}
+            Some(cause) => match recovery::decode(&self.registry, root, read.rows) {
+                Ok(tree) => {
+                    self.admission.resting.remove(&root);
+                    self.tell(Input::Load(Box::new(tree.because(cause))));
+                }
+                Err(quarantine) => self.quarantine(*quarantine),
+            },
+        }
+        for (at, what) in reloading.happened {
+            self.tell(Input::Of { at, what });
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What the engine does when the machine says so: it answers callers, and starts user code.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::body::{Body, Outside};
+use super::drive::FlowMessage;
+use super::engine::{Engine, Heard};
+use super::reload::ReadWhy;
+use super::request::Submitted;
+use super::tasks::{Code, Task};
+use super::undo::UndoBody;
+use crate::context::CancelFlag;
+use crate::erased::Reply;
+use crate::error::{EngineError, Error, Result};
+use crate::failure::{Failure, FailureKind};
+use crate::id::CommandId;
+use crate::machine::{Address, Effect, Happened, Refusal, Run, RunKind, UndoRun};
+
+/// How long the steps of a tree wait for the poll of a flow.
+const LONGEST_HOLD: Duration = Duration::from_millis(10);
+
+/// Who waits for an answer.
+pub(super) enum Caller {
+    Submit(CommandId, oneshot::Sender<Result<Submitted>>),
+    Other(oneshot::Sender<Result<()>>),
+}
+
+impl Caller {
+    pub(super) fn refuse(self, error: Error) {
+        match self {
+            Self::Submit(_, reply) => drop(reply.send(Err(error))),
+            Self::Other(reply) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn answer(self, refusal: Refusal) {
+        let error = match (refusal, self) {
+            (Refusal::Duplicate(taken), Self::Submit(_, reply)) => {
+                return drop(reply.send(Ok(Submitted::Duplicate(taken))));
+            }
+            (refusal, caller) => (
+                caller,
+                match refusal {
+                    Refusal::Conflict(conflict) => conflict.into(),
+                    Refusal::NotStuck(command) | Refusal::Duplicate(command) => {
+                        EngineError::NotStuck(command).into()
+                    }
+                    Refusal::AlreadyEnded(command) => EngineError::AlreadyEnded(command).into(),
+                    Refusal::OpenChildren { command, open } => {
+                        EngineError::OpenChildren { command, open }.into()
+                    }
+                },
+            ),
+        };
+        error.0.refuse(error.1);
+    }
+}
+
+pub(super) fn ticket_of(effects: &[Effect]) -> Option<u64> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Accept { ticket } => Some(*ticket),
+        Effect::Reload { ticket, .. } => *ticket,
+        _ => None,
+    })
+}
+
+impl Engine {
+    pub(super) fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Accept { ticket } => match self.callers.remove(&ticket) {
+                Some(Caller::Submit(root, reply)) => {
+                    // The caller may have gone; the command is stored all the same.
+                    let _ = reply.send(Ok(Submitted::New(self.watchers.watch(root))));
+                }
+                Some(Caller::Other(reply)) => {
+                    let _ = reply.send(Ok(()));
+                }
+                None => {}
+            },
+            Effect::Refuse { ticket, refusal } => {
+                if let Some(caller) = self.callers.remove(&ticket) {
+                    caller.answer(refusal);
+                }
+            }
+            Effect::Run(run) => self.start(*run),
+            Effect::Give { command, outcomes, replay_is_over } => {
+                self.tasks.tell(command, FlowMessage::Give { outcomes, replay_is_over });
+            }
+            Effect::Turn { at, attempt, position, given } => {
+                self.happened(at, Happened::Turn { attempt, position, given });
+            }
+            Effect::LetRun { command, position } => {
+                self.tasks.tell(command, FlowMessage::LetRun { position });
+            }
+            Effect::Drop { command } => self.tasks.drop_code(command),
+            Effect::Cancel { command } => self.tasks.cancel(command),
+            Effect::Undo(run) => self.undo(*run),
+            Effect::WakeAt { at, when } => self.alarms.set(at, when),
+            Effect::Disarm { command, when } => self.alarms.disarm(command, when),
+            Effect::Reload { at, ticket } => self.read(at.root, ReadWhy::Replay { at, ticket }),
+            Effect::Rest { root, rest } => {
+                let at = Address { root, command: root };
+                self.happened(at, Happened::Rest { rest });
+            }
+            Effect::NoRoom { root } => self.admission.passes_by(root),
+            Effect::Rested { root } => self.admission.rests(root),
+            Effect::Ended { root, result } => self.watchers.ended(root, result),
+            Effect::Stuck { at, reason } => {
+                tracing::error!(command = %at.command, root = %at.root, %reason, "a command is stuck");
+                self.watchers.stuck(at.root, at.command, reason);
+            }
+            Effect::Unstuck { root } => self.watchers.unstuck(root),
+            Effect::Held { root, hold } => {
+                self.held.push_back((Instant::now() + LONGEST_HOLD, root, hold));
+            }
+        }
+    }
+
+    /// Starts user code. Once the engine stops, only a leaf that is stored as active is started.
+    fn start(&mut self, run: Run) {
+        let is_flow = matches!(run.kind, RunKind::Flow { .. });
+        let is_leaf = matches!(run.kind, RunKind::Leaf);
+        let Some(descriptor) = self.registry.get(run.name) else {
+            let message = format!("no command `{}` is registered in this program", run.name);
+            let failure = Failure::new(FailureKind::Undecodable, message).of(run.at.command);
+            let over = run.over(Reply { refused: true, ..Reply::failed(failure) });
+            return drop(self.inputs.send(Heard::Happened(run.at, over)));
+        };
+        if self.stopping.is_some() && !is_leaf {
+            return;
+        }
+        let (messages, outcomes) = is_flow.then(mpsc::unbounded_channel).unzip();
+        let (at, cancel) = (run.at, Arc::new(CancelFlag::default()));
+        let code = match run.kind {
+            RunKind::Leaf => Code::Leaf(run.attempt),
+            RunKind::Flow { .. } => Code::Flow(run.attempt),
+            RunKind::Hook(_) => Code::Hook,
+        };
+        let outside = self.outside(at, &cancel);
+        let grace = self.settings.cancel_grace;
+        let join = tokio::spawn(Body { outside, run, descriptor, outcomes, grace }.run());
+        self.tasks.insert(at.command, Task { root: at.root, code, cancel, messages, join });
+    }
+
+    /// Undoes something for a command that has failed, unless the engine stops.
+    fn undo(&mut self, run: UndoRun) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let (at, cancel) = (run.at, Arc::new(CancelFlag::default()));
+        let outside = self.outside(at, &cancel);
+        let (store, registry) = (Arc::clone(&self.store), Arc::clone(&self.registry));
+        let join = tokio::spawn(UndoBody { outside, run, store, registry }.run());
+        let task = Task { root: at.root, code: Code::Hook, cancel, messages: None, join };
+        self.tasks.insert(at.command, task);
+    }
+
+    fn outside(&mut self, at: Address, cancel: &Arc<CancelFlag>) -> Outside {
+        Outside {
+            before: self.tasks.take_ending(at.command),
+            resources: Arc::clone(&self.resources),
+            inputs: self.inputs.clone(),
+            cancel: Arc::clone(cancel),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What the outcomes of flows have to be: each script run again over what is stored.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::commands::{at_once, json, spec_of};
+use super::ledger::Ledger;
+use super::script::Script;
+use crate::callback::CallbackKind;
+use crate::context::requests::{Ask, Ended};
+use crate::entity::CommandEntity;
+use crate::erased::Reply;
+use crate::failure::{Failure, FailureKind};
+use crate::id::CommandId;
+use crate::status::CommandStatus;
+use crate::store::{MemoryStore, Store};
+
+/// What is stored of an ended command.
+pub(super) fn outcome(row: &CommandEntity) -> Result<Arc<str>, Failure> {
+    let progress = &row.progress;
+    match (progress.status, &progress.failure, &progress.return_value) {
+        (CommandStatus::EndedSuccessfully, None, Some(output)) => Ok(Arc::clone(output)),
+        (CommandStatus::EndedWithFailure, Some(text), _) => {
+            Err(serde_json::from_str(text).expect("a failure"))
+        }
+        _ => panic!("no outcome: {row:?}"),
+    }
+}
+
+impl Ledger {
+    /// True when it failed by no doing of its code.
+    fn failed_from_outside(&self, row: &CommandEntity) -> bool {
+        use FailureKind::{
+            Abandoned, Cancelled, LockConflict, NotStorable, Refused, Rejected, Restarted, TimedOut,
+        };
+        let id = row.command_id;
+        outcome(row).is_err_and(|failure| {
+            let of_itself = failure.command == Some(id);
+            match failure.kind {
+                Abandoned | LockConflict | NotStorable | Refused | Rejected | Restarted => {
+                    of_itself
+                }
+                Cancelled | TimedOut => {
+                    of_itself || self.ancestors(id).any(|above| failure.command == Some(above))
+                }
+                _ => false,
+            }
+        })
+    }
+
+    /// Checks that everything has ended, each flow as its script says and each leaf as its code
+    /// said.
+    pub(super) fn check_outcomes(&self, said: &HashMap<CommandId, (i32, Reply)>) {
+        for row in self.rows.values() {
+            assert!(row.progress.status.is_terminal(), "it never ends: {row:?}");
+            if self.failed_from_outside(row) {
+                continue;
+            }
+            if spec_of(&row.command_type).callback == CallbackKind::SerialChildren {
+                self.check_flow(row);
+            } else {
+                let said = said.get(&row.command_id).map(|(_, reply)| reply.result.clone());
+                assert_eq!(Ok(outcome(row)), said.ok_or(row));
+            }
+        }
+    }
+
+    /// Checks that the store has what was applied.
+    pub(super) fn check_store(&self, store: &MemoryStore) {
+        for row in self.rows.values() {
+            let stored = at_once(store.entity(row.command_id)).expect("it reads");
+            let mut stored = stored.expect("a row");
+            stored.progress.compensated_at = row.progress.compensated_at;
+            assert_eq!(stored, *row);
+        }
+    }
+
+    fn check_flow(&self, row: &CommandEntity) {
+        let mut script = Script::new(&json(&row.command_parameters));
+        let (mut asked, mut asks) = (BTreeSet::new(), Vec::new());
+        let mut end = script.poll(true, &mut asks);
+        let mut undelivered = None;
+        for (position, ended) in self.outcomes_of(row).into_values() {
+            if end.is_some() {
+                undelivered = undelivered.or(ended.result.err());
+                continue;
+            }
+            script.answer(position, ended);
+            end = script.poll(true, &mut asks);
+        }
+        let expected = match (end.expect("it returns"), script.unseen.take().or(undelivered)) {
+            (Ok(_), Some(failure)) | (Err(failure), _) => Err(failure),
+            (Ok(output), None) => Ok(output),
+        };
+        assert_eq!(outcome(row), expected, "another outcome than the script's: {row:?}");
+        for ask in asks {
+            self.check_ask(row, &ask, &mut asked);
+        }
+        for child in self.children.get(&row.command_id).into_iter().flatten() {
+            let position = self.rows[child].position;
+            assert!(asked.contains(&position), "nobody asked for {position} of {row:?}");
+        }
+    }
+
+    fn check_ask(&self, row: &CommandEntity, ask: &Ask, asked: &mut BTreeSet<i32>) {
+        match ask {
+            Ask::Child { position, child } => {
+                asked.insert(*position);
+                let id = row.command_id.child(row.root_command_id, *position);
+                let stored = self.rows.get(&id).unwrap_or_else(|| {
+                    panic!("child {position} was skipped: {row:?}");
+                });
+                assert_eq!(stored.command_type, child.spec.name);
+                if &*stored.command_parameters != "null" {
+                    assert_eq!(Some(json(&stored.command_parameters)), child.canonical);
+                }
+            }
+            Ask::Once { position, name } => {
+                let stored = self.onces.get(&(row.command_id, *position));
+                assert!(stored.is_none_or(|stored| stored.name == *name));
+            }
+            Ask::Sleep { position, micros } => {
+                let stored = self.sleeps.get(&(row.command_id, *position));
+                assert!(stored.is_some_and(|stored| stored.micros == *micros));
+            }
+            Ask::Register { position, undo } => {
+                let stored = self.entries.get(&(row.command_id, *position)).expect("an entry");
+                assert_eq!(stored.command_parameters, undo.parameters);
+            }
+            Ask::Dropped { .. } => {}
+            Ask::OnceEnded { .. } => unreachable!("a script runs no step"),
+        }
+    }
+
+    fn outcomes_of(&self, row: &CommandEntity) -> BTreeMap<i64, (i32, Ended)> {
+        let at = row.created_at;
+        let children = self.children.get(&row.command_id).into_iter().flatten();
+        let children = children.map(|child| {
+            let child = &self.rows[child];
+            let order = child.progress.end_order.expect("an order");
+            (order, (child.position, Ended { result: outcome(child), at }))
+        });
+        let onces = self.onces.range((row.command_id, i32::MIN)..=(row.command_id, i32::MAX));
+        let onces = onces.map(|(_, once)| {
+            let failure = once.failure.as_deref();
+            let result = match failure {
+                Some(text) => Err(serde_json::from_str(text).expect("a failure")),
+                None => Ok(once.return_value.clone().expect("a value")),
+            };
+            (once.end_order, (once.position, Ended { result, at }))
+        });
+        let entries = self.entries.range((row.command_id, 0)..=(row.command_id, i32::MAX));
+        let entries = entries.map(|((_, position), entry)| {
+            (entry.end_order, (*position, Ended { result: Ok("null".into()), at }))
+        });
+        children.chain(onces).chain(entries).collect()
+    }
+}

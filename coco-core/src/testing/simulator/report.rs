@@ -1,0 +1,63 @@
+//! What a run of the simulator was.
+
+/// Counts of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// What the machine was told.
+    pub inputs: usize,
+    /// Trees that were stored.
+    pub trees: usize,
+    /// Commands that were stored.
+    pub commands: usize,
+    /// Commands that ended with failure.
+    pub failures: usize,
+    /// Commits.
+    pub commits: usize,
+    /// Deaths of the engine.
+    pub deaths: usize,
+    /// Clean stops of the engine.
+    pub stops: usize,
+    /// Steps that the store rejected.
+    pub rejections: usize,
+    /// Cancels that were accepted.
+    pub cancels: usize,
+    /// Retries that were accepted.
+    pub retries: usize,
+    /// Abandons that were accepted.
+    pub abandons: usize,
+    /// Submits that met a key that is taken.
+    pub duplicates: usize,
+    /// Commands that were undone, by a `compensate` of their own or an undo command.
+    pub compensations: usize,
+    /// Commands that took longer than their time-out.
+    pub timeouts: usize,
+    /// Commands that became stuck.
+    pub stuck: usize,
+    /// Trees that were parked because the engine died while they ran alone.
+    pub convictions: usize,
+    /// A digest of all that is stored in the end.
+    pub digest: u64,
+}
+
+impl std::ops::AddAssign for Report {
+    fn add_assign(&mut self, other: Self) {
+        self.inputs += other.inputs;
+        self.trees += other.trees;
+        self.commands += other.commands;
+        self.failures += other.failures;
+        self.commits += other.commits;
+        self.deaths += other.deaths;
+        self.stops += other.stops;
+        self.rejections += other.rejections;
+        self.cancels += other.cancels;
+        self.retries += other.retries;
+        self.abandons += other.abandons;
+        self.duplicates += other.duplicates;
+        self.compensations += other.compensations;
+        self.timeouts += other.timeouts;
+        self.stuck += other.stuck;
+        self.convictions += other.convictions;
+        self.digest = self.digest.rotate_left(7) ^ other.digest;
+    }
+}

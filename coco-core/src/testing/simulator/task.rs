@@ -1,0 +1,308 @@
+//! User code of the model: leaves and hooks that end when it is their turn, flows that follow
+//! their script.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use serde_json::{Value, json};
+
+use super::commands::{failure, json, text};
+use super::dice::Dice;
+use super::script::{self, Script};
+use crate::context::requests::{Ask, Ended};
+use crate::erased::{Call, Hooks, Reply};
+use crate::failure::{Failure, FailureKind};
+use crate::machine::{Address, Entry, FlowEnd, Happened, Polled, Run, RunKind, UndoRun};
+use crate::retry::Again;
+use crate::time::Timestamp;
+
+/// Code that runs.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) at: Address,
+    pub(super) attempt: i32,
+    /// The stored name of the command.
+    pub(super) name: &'static str,
+    /// It is over, and the runtime has not heard of it.
+    pub(super) is_over: bool,
+    /// It takes until then.
+    pub(super) until: Timestamp,
+    parameters: Value,
+    code: Code,
+}
+
+#[derive(Debug)]
+pub(super) enum Code {
+    Leaf(Leaf),
+    Hook(Call),
+    Undo(Box<UndoRun>),
+    Flow(Box<Flow>),
+}
+
+/// The code of a leaf.
+#[derive(Debug, Default)]
+pub(super) struct Leaf {
+    /// What it has yet to register.
+    entries: VecDeque<Value>,
+    /// It waits for the answer to this ticket.
+    waits_for: Option<u64>,
+    /// What it registers was refused.
+    is_refused: bool,
+    is_cancelled: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Flow {
+    script: Script,
+    has_begun: bool,
+    is_replaying: bool,
+    mail: VecDeque<Mail>,
+    /// The `once` steps that run.
+    onces: BTreeSet<i32>,
+    /// The positions of what it was given.
+    given: Vec<i32>,
+}
+
+/// What a flow is told.
+#[derive(Debug)]
+pub(super) enum Mail {
+    Give { outcomes: Vec<(i32, Ended)>, replay_is_over: bool },
+    LetRun { position: i32 },
+}
+
+const NO_HOOKS: Hooks = Hooks { compensate: false, success: false, failure: false };
+
+impl Task {
+    pub(super) fn new(run: &Run, until: Timestamp) -> Self {
+        let parameters = json(&run.fields);
+        let code = match &run.kind {
+            RunKind::Leaf => {
+                let entries = script::entries(&parameters).into();
+                Code::Leaf(Leaf { entries, ..Leaf::default() })
+            }
+            RunKind::Hook(call) => Code::Hook(call.clone()),
+            RunKind::Flow { replaying, .. } => Code::Flow(Box::new(Flow {
+                script: Script::new(&parameters),
+                has_begun: false,
+                is_replaying: *replaying,
+                mail: VecDeque::new(),
+                onces: BTreeSet::new(),
+                given: Vec::new(),
+            })),
+        };
+        let (at, attempt, name) = (run.at, run.attempt, run.name);
+        Self { at, attempt, name, is_over: false, until, parameters, code }
+    }
+
+    pub(super) fn undo(run: UndoRun) -> Self {
+        let (at, until, parameters) = (run.at, Timestamp::default(), json!({}));
+        let code = Code::Undo(Box::new(run));
+        Self { at, attempt: 0, name: "", is_over: false, until, parameters, code }
+    }
+
+    pub(super) fn is_flow(&self) -> bool {
+        matches!(self.code, Code::Flow(_))
+    }
+
+    pub(super) fn is_leaf(&self) -> bool {
+        matches!(self.code, Code::Leaf(_))
+    }
+
+    pub(super) fn code(&self) -> &Code {
+        &self.code
+    }
+
+    /// True when it can go on.
+    pub(super) fn is_ready(&self, now: Timestamp) -> bool {
+        !self.is_over
+            && self.until <= now
+            && match &self.code {
+                Code::Leaf(leaf) => leaf.waits_for.is_none(),
+                Code::Hook(_) | Code::Undo(_) => true,
+                Code::Flow(flow) => {
+                    !flow.has_begun || !flow.mail.is_empty() || !flow.onces.is_empty()
+                }
+            }
+    }
+
+    pub(super) fn tell(&mut self, mail: Mail) {
+        if let Code::Flow(flow) = &mut self.code {
+            flow.mail.push_back(mail);
+        }
+    }
+
+    /// It is cancelled, and ends soon.
+    pub(super) fn cancel(&mut self) {
+        if let Code::Leaf(leaf) = &mut self.code {
+            leaf.is_cancelled = true;
+            self.until = Timestamp::default();
+        }
+    }
+
+    /// What it wants to register next has this ticket now.
+    pub(super) fn asks(&mut self, ticket: u64) -> Option<Entry> {
+        let Code::Leaf(leaf) = &mut self.code else { return None };
+        let parameters = leaf.entries.pop_front()?;
+        leaf.waits_for = Some(ticket);
+        Some(Entry { name: script::UNDO.into(), parameters: text(&parameters) })
+    }
+
+    /// Whether it wants to register something.
+    pub(super) fn has_asks(&self) -> bool {
+        matches!(&self.code, Code::Leaf(leaf) if !leaf.entries.is_empty() && !leaf.is_refused)
+    }
+
+    pub(super) fn answered(&mut self, ticket: u64, is_accepted: bool) {
+        if let Code::Leaf(leaf) = &mut self.code
+            && leaf.waits_for == Some(ticket)
+        {
+            leaf.waits_for = None;
+            leaf.is_refused |= !is_accepted;
+        }
+    }
+
+    /// The positions of all that a flow was given, also what it has not taken yet.
+    pub(super) fn given(&self) -> Vec<i32> {
+        let Code::Flow(flow) = &self.code else { return Vec::new() };
+        let waits = flow.mail.iter().flat_map(|mail| match mail {
+            Mail::Give { outcomes, .. } => outcomes.as_slice(),
+            Mail::LetRun { .. } => &[],
+        });
+        flow.given.iter().copied().chain(waits.map(|(position, _)| *position)).collect()
+    }
+
+    /// Goes on, and says what the runtime hears of it.
+    pub(super) fn go_on(&mut self, dice: &mut Dice, divergence: usize) -> Option<Happened> {
+        let (attempt, at) = (self.attempt, self.at);
+        let hooks = script::hooks(&self.parameters);
+        match &mut self.code {
+            Code::Leaf(leaf) => {
+                self.is_over = true;
+                let reply = leaf.end(dice, at, hooks, &self.parameters);
+                Some(Happened::Ran { attempt, reply })
+            }
+            Code::Hook(call) => {
+                self.is_over = true;
+                let (is_own, hooks) = match call {
+                    Call::Compensate(_) => {
+                        (hooks.compensate, Hooks { compensate: hooks.compensate, ..NO_HOOKS })
+                    }
+                    Call::EndSuccessfully(_) => (hooks.success, NO_HOOKS),
+                    _ => (hooks.failure, NO_HOOKS),
+                };
+                let fails = is_own && dice.one_in(10);
+                Some(Happened::Hooked(hook(dice, at, fails, hooks)))
+            }
+            Code::Undo(_) => {
+                self.is_over = true;
+                let fails = dice.one_in(10);
+                Some(Happened::Hooked(hook(dice, at, fails, NO_HOOKS)))
+            }
+            Code::Flow(flow) => {
+                let polled = if dice.one_in(divergence) {
+                    let end = Some(FlowEnd::Diverged("of its own will".to_owned()));
+                    Polled { end, ..Polled::default() }
+                } else if !flow.has_begun && !flow.is_replaying && dice.one_in(25) {
+                    let reply = Box::new(refused(dice, at));
+                    let end = Some(FlowEnd::Returned { reply, unseen: None });
+                    Polled { end, ..Polled::default() }
+                } else {
+                    flow.go_on(dice, at, hooks)?
+                };
+                self.is_over = polled.end.is_some();
+                Some(Happened::Polled { attempt, polled })
+            }
+        }
+    }
+}
+
+impl Leaf {
+    fn end(&self, dice: &mut Dice, at: Address, hooks: Hooks, parameters: &Value) -> Reply {
+        if self.is_cancelled && dice.one_in(3) {
+            let message = "it did not end, and was dropped";
+            return Reply::failed(Failure::new(FailureKind::Cancelled, message).of(at.command));
+        }
+        let message = format!("leaf {}", dice.roll());
+        let failed = |kind| Err(Failure::new(kind, message.clone()).of(at.command));
+        let result = match dice.below(24) {
+            _ if self.is_refused => failed(FailureKind::Failed),
+            0..4 => failed(FailureKind::Failed),
+            4 => return Reply::failed(Failure::new(FailureKind::Panicked, message).of(at.command)),
+            5 if self.entries.is_empty() => return refused(dice, at),
+            _ => Ok(text(&json!(dice.roll()))),
+        };
+        let again = match dice.below(8) {
+            0 => Again::Never,
+            1 => Again::After(std::time::Duration::from_secs(2)),
+            _ => Again::AsDeclared,
+        };
+        let state = dice.one_in(4).then(|| text(parameters));
+        Reply { result, state, refused: false, hooks, again }
+    }
+}
+
+fn hook(dice: &mut Dice, at: Address, fails: bool, hooks: Hooks) -> Reply {
+    let result = if fails { Err(failure("the hook").of(at.command)) } else { Ok("null".into()) };
+    let again = if dice.one_in(6) { Again::Never } else { Again::AsDeclared };
+    Reply { result, state: None, refused: false, hooks, again }
+}
+
+fn refused(dice: &mut Dice, at: Address) -> Reply {
+    let failure = Failure::new(FailureKind::Refused, format!("no {}", dice.roll()));
+    Reply { refused: true, ..Reply::failed(failure.of(at.command)) }
+}
+
+impl Flow {
+    fn go_on(&mut self, dice: &mut Dice, at: Address, hooks: Hooks) -> Option<Polled> {
+        if !self.has_begun {
+            self.has_begun = true;
+            return Some(self.poll(false, hooks));
+        }
+        if !self.onces.is_empty() && (self.mail.is_empty() || dice.one_in(2)) {
+            let position = self.onces.pop_first()?;
+            let result = match dice.below(12) {
+                0 => Err(failure(format!("once {}", dice.roll())).of(at.command)),
+                _ => Ok(text(&json!(dice.roll()))),
+            };
+            let ask = Ask::OnceEnded { position, result };
+            return self
+                .script
+                .waits_for(position)
+                .then(|| Polled { asks: vec![ask], ..Polled::default() });
+        }
+        match self.mail.pop_front()? {
+            Mail::LetRun { position } => {
+                if self.script.waits_for(position) {
+                    self.onces.insert(position);
+                }
+                None
+            }
+            Mail::Give { outcomes, replay_is_over } => {
+                self.is_replaying &= !replay_is_over;
+                let mut all = Polled { given: true, ..Polled::default() };
+                for (position, ended) in outcomes {
+                    if let Some(FlowEnd::Returned { unseen, .. }) = &mut all.end {
+                        *unseen = unseen.take().or(ended.result.err());
+                        continue;
+                    }
+                    self.given.push(position);
+                    self.script.answer(position, ended);
+                    let polled = self.poll(true, hooks);
+                    all.asks.extend(polled.asks);
+                    all.end = polled.end;
+                }
+                Some(all)
+            }
+        }
+    }
+
+    fn poll(&mut self, given: bool, hooks: Hooks) -> Polled {
+        let mut asks = Vec::new();
+        let returned = self.script.poll(self.is_replaying, &mut asks);
+        let end = returned.map(|result| {
+            let again = Again::AsDeclared;
+            let reply = Box::new(Reply { result, state: None, refused: false, hooks, again });
+            FlowEnd::Returned { reply, unseen: self.script.unseen.take() }
+        });
+        Polled { given, asks, end }
+    }
+}

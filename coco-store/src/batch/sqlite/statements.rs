@@ -1,0 +1,126 @@
+//! The texts of the statements. `?1` is the JSON array of their rows.
+
+pub(crate) const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// Who holds these keys, and of those that are asked for shared only who holds them exclusively,
+/// or in a mode that is not known.
+pub(crate) const READ_HOLDERS: &str = "\
+SELECT held.lock_group, held.lock_key, held.command_id, held.command_type, held.mode, held.since \
+FROM jsonb_each(?1) AS asked CROSS JOIN command_locks AS held \
+ON held.lock_group = asked.value ->> 0 AND held.lock_key = asked.value ->> 1 \
+WHERE asked.value ->> 2 OR held.mode <> 'shared'";
+
+/// What these commands hold.
+pub(crate) const READ_HELD: &str = "\
+SELECT held.lock_group, held.lock_key, held.command_id, held.command_type, held.mode, held.since \
+FROM json_each(?1) AS owner CROSS JOIN command_locks AS held \
+ON held.command_id = unhex(owner.value)";
+
+pub(crate) const READ_TAKEN_KEYS: &str = "\
+SELECT taken.submit_key, taken.command_id \
+FROM json_each(?1) AS asked CROSS JOIN command_entities AS taken \
+ON taken.submit_key = asked.value";
+
+pub(super) const DELETE_LOCKS: &str = "\
+DELETE FROM command_locks WHERE command_id IN (SELECT unhex(value) FROM json_each(?1))";
+
+pub(super) const INSERT_STARTS: &str = "\
+INSERT INTO command_entities (\
+command_id, command_type, parent_command_id, root_command_id, position, command_parameters, \
+created_at, callback_enabled, status, attempt, started_at, executed, callback_notified, \
+hook_attempt, deaths, deaths_end_order) \
+SELECT \
+unhex(value ->> 0), value ->> 1, unhex(value ->> 2), unhex(value ->> 3), value ->> 4, value ->> 5, \
+value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, false, false, 0, 0, 0 \
+FROM jsonb_each(?1)";
+
+pub(super) const INSERT_COMMANDS: &str = "\
+INSERT INTO command_entities (\
+command_id, command_type, parent_command_id, root_command_id, position, command_parameters, \
+created_at, callback_enabled, status, attempt, started_at, executed, callback_notified, \
+hook_attempt, deaths, deaths_end_order, submit_key, resubmit_of, retry, stuck_from, stuck_reason, \
+wake_at, cancelled, undo, compensated_at, state, return_value, failure, end_order, ended_at) \
+SELECT \
+unhex(value ->> 0), value ->> 1, unhex(value ->> 2), unhex(value ->> 3), value ->> 4, value ->> 5, \
+value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, \
+value ->> 13, value ->> 14, value ->> 15, value ->> 16, unhex(value ->> 17), value ->> 18, \
+value ->> 19, value ->> 20, value ->> 21, value ->> 22, value ->> 23, value ->> 24, value ->> 25, \
+value ->> 26, value ->> 27, value ->> 28, value ->> 29 \
+FROM jsonb_each(?1)";
+
+pub(super) const INSERT_LOCKS: &str = "\
+INSERT INTO command_locks (lock_group, lock_key, command_id, command_type, mode, since) \
+SELECT value ->> 0, value ->> 1, unhex(value ->> 2), value ->> 3, value ->> 4, value ->> 5 \
+FROM jsonb_each(?1) WHERE true \
+ON CONFLICT (lock_group, lock_key, command_id) \
+DO UPDATE SET since = min(since, excluded.since), \
+mode = CASE excluded.mode WHEN 'exclusive' THEN excluded.mode ELSE mode END";
+
+pub(super) const UPDATE_ENDS: &str = "\
+UPDATE command_entities SET \
+status = new.value ->> 1, attempt = new.value ->> 2, executed = new.value ->> 3, \
+callback_notified = new.value ->> 4, \
+return_value = coalesce(new.value ->> 5, return_value), \
+end_order = coalesce(new.value ->> 6, end_order), \
+ended_at = coalesce(new.value ->> 7, ended_at), \
+started_at = coalesce(new.value ->> 8, started_at), \
+stuck_from = NULL, stuck_reason = NULL, hook_attempt = 0, wake_at = NULL, deaths = 0, \
+deaths_end_order = 0 \
+FROM jsonb_each(?1) AS new WHERE command_id = unhex(new.value ->> 0)";
+
+pub(super) const UPDATE_COMMANDS: &str = "\
+UPDATE command_entities SET \
+status = new.value ->> 1, attempt = new.value ->> 2, executed = new.value ->> 3, \
+callback_notified = new.value ->> 4, \
+return_value = coalesce(new.value ->> 5, return_value), \
+end_order = coalesce(new.value ->> 6, end_order), \
+ended_at = coalesce(new.value ->> 7, ended_at), \
+started_at = coalesce(new.value ->> 8, started_at), \
+state = coalesce(new.value ->> 9, state), \
+failure = coalesce(new.value ->> 10, failure), \
+cancelled = coalesce(new.value ->> 11, cancelled), \
+undo = coalesce(new.value ->> 12, undo), \
+compensated_at = coalesce(new.value ->> 13, compensated_at), \
+stuck_from = new.value ->> 14, stuck_reason = new.value ->> 15, \
+hook_attempt = new.value ->> 16, wake_at = new.value ->> 17, deaths = new.value ->> 18, \
+deaths_end_order = new.value ->> 19 \
+FROM jsonb_each(?1) AS new WHERE command_id = unhex(new.value ->> 0)";
+
+pub(super) const UPDATE_COMPENSATED: &str = "\
+UPDATE command_entities SET compensated_at = new.value ->> 1 \
+FROM jsonb_each(?1) AS new WHERE command_id = unhex(new.value ->> 0)";
+
+pub(super) const UPDATE_UNDONE: &str = "\
+UPDATE compensations SET compensated_at = new.value ->> 2 \
+FROM jsonb_each(?1) AS new \
+WHERE command_id = unhex(new.value ->> 0) AND position = new.value ->> 1";
+
+pub(super) const INSERT_ONCE_RESULTS: &str = "\
+INSERT INTO once_results (\
+command_id, root_command_id, position, name, end_order, ended_at, return_value, failure) \
+SELECT \
+unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
+value ->> 6, value ->> 7 \
+FROM jsonb_each(?1)";
+
+pub(super) const INSERT_SLEEPS: &str = "\
+INSERT INTO sleeps (command_id, root_command_id, position, micros, wake_at) \
+SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4 \
+FROM jsonb_each(?1)";
+
+pub(super) const INSERT_COMPENSATIONS: &str = "\
+INSERT INTO compensations (\
+command_id, root_command_id, position, command_type, command_parameters, end_order, created_at, \
+compensated_at) \
+SELECT \
+unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
+value ->> 6, value ->> 7 \
+FROM jsonb_each(?1)";
+
+/// The identities grow with the array.
+pub(super) const INSERT_AUDIT: &str = "\
+INSERT INTO audit (at, action, command_id, root_command_id, status, reason, linked) \
+SELECT \
+value ->> 0, value ->> 1, unhex(value ->> 2), unhex(value ->> 3), value ->> 4, value ->> 5, \
+unhex(value ->> 6) \
+FROM jsonb_each(?1) ORDER BY key";

@@ -1,0 +1,177 @@
+//! The tables that the migrations make, and what they make of older ones.
+
+use coco_core::entity::{CommandEntity, OnceResult, Progress, TreeRows};
+use coco_core::lock::{Lock, LockMode, LockRequest};
+use coco_core::store::{Outcome, Step, Store, Write};
+use coco_core::{CommandId, CommandStatus, Timestamp};
+use sea_orm::sqlx::{self, AssertSqlSafe, Row};
+use uuid::Uuid;
+
+use super::*;
+use crate::options::{Database, Options};
+
+/// What the first version wrote: a root that is stuck, with all of its columns, a child that
+/// has ended, a result and a lock.
+const FIRST: &str = r#"
+    INSERT INTO command_entities VALUES (
+        x'00000000000000000000000000000001', 'move_disk', NULL,
+        x'00000000000000000000000000000001', 0, '{"disk":1}', 11, true, 'stuck', 'active', '{}',
+        true, true, 3, '{"disk":2}', '7', '"no"', 5, 12, 2, 4);
+    INSERT INTO command_entities VALUES (
+        x'00000000000000000000000000000002', 'copy', x'00000000000000000000000000000001',
+        x'00000000000000000000000000000001', 1, '{}', 13, false, 'ended_successfully', NULL,
+        NULL, true, false, 1, NULL, '8', NULL, 2, 14, 0, 0);
+    INSERT INTO once_results VALUES (
+        x'00000000000000000000000000000001', x'00000000000000000000000000000001', 0, 'reserve',
+        1, 15, '9', NULL);
+    INSERT INTO command_locks VALUES (
+        'disk', '1', x'00000000000000000000000000000001', 'move_disk', 'exclusive', 16);
+    INSERT INTO engines VALUES (zeroblob(16), 41, true);
+"#;
+
+fn id(n: u128) -> CommandId {
+    CommandId::from_uuid(Uuid::from_u128(n))
+}
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros)
+}
+
+/// What `FIRST` comes to.
+fn rows() -> TreeRows {
+    let root = CommandEntity {
+        command_id: id(1),
+        command_type: "move_disk".into(),
+        parent_command_id: None,
+        root_command_id: id(1),
+        position: 0,
+        command_parameters: r#"{"disk":1}"#.into(),
+        created_at: at(11),
+        callback_enabled: true,
+        submit_key: None,
+        resubmit_of: None,
+        retry: None,
+        progress: Progress {
+            status: CommandStatus::Stuck,
+            stuck_from: Some(CommandStatus::Active),
+            stuck_reason: Some("{}".into()),
+            executed: true,
+            callback_notified: true,
+            attempt: 3,
+            hook_attempt: 0,
+            started_at: None,
+            wake_at: None,
+            cancelled: None,
+            undo: None,
+            compensated_at: None,
+            state: Some(r#"{"disk":2}"#.into()),
+            return_value: Some("7".into()),
+            failure: Some("\"no\"".into()),
+            end_order: Some(5),
+            ended_at: Some(at(12)),
+            deaths: 2,
+            deaths_end_order: 4,
+        },
+    };
+    let child = CommandEntity {
+        command_id: id(2),
+        command_type: "copy".into(),
+        parent_command_id: Some(id(1)),
+        position: 1,
+        command_parameters: "{}".into(),
+        created_at: at(13),
+        callback_enabled: false,
+        progress: Progress {
+            status: CommandStatus::EndedSuccessfully,
+            stuck_from: None,
+            stuck_reason: None,
+            callback_notified: false,
+            attempt: 1,
+            state: None,
+            return_value: Some("8".into()),
+            failure: None,
+            end_order: Some(2),
+            ended_at: Some(at(14)),
+            deaths: 0,
+            deaths_end_order: 0,
+            ..root.progress.clone()
+        },
+        ..root.clone()
+    };
+    let result = OnceResult {
+        command_id: id(1),
+        root_command_id: id(1),
+        position: 0,
+        name: "reserve".into(),
+        end_order: 1,
+        ended_at: at(15),
+        return_value: Some("9".into()),
+        failure: None,
+    };
+    let (commands, once_results) = (vec![root, child], vec![result]);
+    TreeRows { commands, once_results, ..TreeRows::default() }
+}
+
+#[tokio::test]
+async fn what_the_first_version_stored_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("coco.db");
+    let database = Database::create(&path, Options::default()).unwrap();
+    let connection = database.migrator().await.unwrap();
+    Migrator::up(&connection, Some(1)).await.unwrap();
+    connection.close().await.unwrap();
+    let mut old = database.writer().await.unwrap();
+    sqlx::raw_sql(FIRST).execute(&mut old).await.unwrap();
+
+    let address = format!("sqlite://{}", path.display());
+    let store = crate::SeaOrmStore::connect(&address).await.unwrap();
+    let mut tree = store.tree(id(1)).await.unwrap().unwrap();
+    tree.commands.sort_by_key(|row| row.position);
+    assert_eq!(tree, rows());
+    assert_eq!(store.audit(id(1)).await.unwrap(), []);
+
+    let lease = store.acquire().await.unwrap();
+    assert_eq!((lease.epoch, lease.clean), (42, true));
+    let request = LockRequest {
+        owner: id(3),
+        command_type: "copy".into(),
+        ancestors: Vec::new(),
+        locks: vec![Lock { group: "disk".into(), key: "1".into(), mode: LockMode::Shared }],
+        at: at(17),
+    };
+    let step = |request, write| Step { root: id(1), command: id(1), request, writes: vec![write] };
+    let undone = step(None, Write::Compensated(id(2), at(18)));
+    let asks = step(Some(std::sync::Arc::new(request)), Write::Release(id(9)));
+    let outcomes = store.commit(&lease, [asks, undone].into()).await.unwrap();
+    assert!(matches!(&outcomes[0], Outcome::Conflict(other) if other.since == at(16)));
+    assert_eq!(outcomes[1], Outcome::Applied);
+    let stored = store.entity(id(2)).await.unwrap().unwrap().progress;
+    assert_eq!(stored.compensated_at, Some(at(18)));
+}
+
+/// What the tables promise by themselves.
+#[tokio::test]
+async fn the_tables_keep_their_promises() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("coco.db");
+    crate::SeaOrmStore::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    let database = Database::create(&path, Options::default()).unwrap();
+    let mut connection = database.writer().await.unwrap();
+    for (name, part) in [
+        ("audit", "\"audit_id\" integer NOT NULL PRIMARY KEY AUTOINCREMENT"),
+        ("sleeps", "PRIMARY KEY (\"command_id\", \"position\")"),
+        ("sleeps", "ON DELETE RESTRICT"),
+        ("compensations", "PRIMARY KEY (\"command_id\", \"position\")"),
+        ("compensations", "ON DELETE RESTRICT"),
+        ("idx_command_entities_submit_key", "CREATE UNIQUE INDEX"),
+        ("idx_command_entities_submit_key", "WHERE \"submit_key\" IS NOT NULL"),
+        ("idx_audit_root_command_id", "(\"root_command_id\")"),
+        ("command_entities", "\"hook_attempt\" integer NOT NULL DEFAULT 0"),
+        ("command_entities", "\"resubmit_of\" blob(16) NULL"),
+    ] {
+        let query = AssertSqlSafe("SELECT sql FROM sqlite_master WHERE name = ?1");
+        let found = sqlx::query(query).bind(name).fetch_one(&mut connection).await.unwrap();
+        let sql: String = found.get(0);
+        assert!(sql.contains(part), "{sql}");
+    }
+}

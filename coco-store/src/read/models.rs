@@ -1,0 +1,100 @@
+//! Models as the rows that the core knows.
+
+use coco_core::entity::{Audit, CommandEntity, Compensation, OnceResult, Progress, Sleep, Undo};
+use coco_core::{CommandId, CommandStatus, Timestamp};
+
+use crate::entity::{audit, command_entity, compensation, once_result, sleep};
+
+pub(super) fn command(row: command_entity::Model) -> CommandEntity {
+    CommandEntity {
+        command_id: CommandId::from_uuid(row.command_id),
+        command_type: row.command_type.into(),
+        parent_command_id: row.parent_command_id.map(CommandId::from_uuid),
+        root_command_id: CommandId::from_uuid(row.root_command_id),
+        position: row.position,
+        command_parameters: row.command_parameters.into(),
+        created_at: Timestamp::from_micros(row.created_at),
+        callback_enabled: row.callback_enabled,
+        submit_key: row.submit_key.map(Into::into),
+        resubmit_of: row.resubmit_of.map(CommandId::from_uuid),
+        retry: row.retry.map(Into::into),
+        progress: Progress {
+            status: status(&row.status),
+            stuck_from: row.stuck_from.as_deref().map(status),
+            stuck_reason: row.stuck_reason.map(Into::into),
+            executed: row.executed,
+            callback_notified: row.callback_notified,
+            attempt: row.attempt,
+            hook_attempt: row.hook_attempt,
+            started_at: row.started_at.map(Timestamp::from_micros),
+            wake_at: row.wake_at.map(Timestamp::from_micros),
+            cancelled: row.cancelled.map(Into::into),
+            undo: row.undo.as_deref().map(undo),
+            compensated_at: row.compensated_at.map(Timestamp::from_micros),
+            state: row.state.map(Into::into),
+            return_value: row.return_value.map(Into::into),
+            failure: row.failure.map(Into::into),
+            end_order: row.end_order,
+            ended_at: row.ended_at.map(Timestamp::from_micros),
+            deaths: row.deaths,
+            deaths_end_order: row.deaths_end_order,
+        },
+    }
+}
+
+pub(super) fn once(row: once_result::Model) -> OnceResult {
+    OnceResult {
+        command_id: CommandId::from_uuid(row.command_id),
+        root_command_id: CommandId::from_uuid(row.root_command_id),
+        position: row.position,
+        name: row.name.into(),
+        end_order: row.end_order,
+        ended_at: Timestamp::from_micros(row.ended_at),
+        return_value: row.return_value.map(Into::into),
+        failure: row.failure.map(Into::into),
+    }
+}
+
+pub(super) fn slept(row: &sleep::Model) -> Sleep {
+    Sleep {
+        command_id: CommandId::from_uuid(row.command_id),
+        root_command_id: CommandId::from_uuid(row.root_command_id),
+        position: row.position,
+        micros: row.micros,
+        wake_at: Timestamp::from_micros(row.wake_at),
+    }
+}
+
+pub(super) fn registered(row: compensation::Model) -> Compensation {
+    Compensation {
+        command_id: CommandId::from_uuid(row.command_id),
+        root_command_id: CommandId::from_uuid(row.root_command_id),
+        position: row.position,
+        command_type: row.command_type.into(),
+        command_parameters: row.command_parameters.into(),
+        end_order: row.end_order,
+        created_at: Timestamp::from_micros(row.created_at),
+        compensated_at: row.compensated_at.map(Timestamp::from_micros),
+    }
+}
+
+pub(super) fn audited(row: audit::Model) -> Audit {
+    Audit {
+        at: Timestamp::from_micros(row.at),
+        action: row.action.into(),
+        command_id: CommandId::from_uuid(row.command_id),
+        root_command_id: CommandId::from_uuid(row.root_command_id),
+        status: status(&row.status),
+        reason: row.reason.into(),
+        linked: row.linked.map(CommandId::from_uuid),
+    }
+}
+
+fn undo(text: &str) -> Undo {
+    let Ok(undo) = text.parse();
+    undo
+}
+
+fn status(text: &str) -> CommandStatus {
+    text.parse().unwrap_or(CommandStatus::Unknown)
+}

@@ -1,0 +1,196 @@
+//! Trees, whole. A row that cannot be read makes its own tree unreadable, and no other.
+
+use std::collections::BTreeMap;
+
+use coco_core::CommandId;
+use coco_core::entity::{TreeRows, Unreadable};
+use coco_core::store::StoreError;
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityName,
+    EntityTrait, QueryFilter, QueryResult, QueryTrait, TransactionTrait,
+};
+use uuid::Uuid;
+
+use super::models::{command, once, registered, slept};
+use super::{OPEN_ROOT, row};
+use crate::entity::{command_entity, compensation, once_result, sleep};
+use crate::error::unavailable;
+
+/// Which of the open roots have an identity that can be read.
+const IDENTIFIED: &str = "typeof(command_id) = 'blob' AND length(command_id) = 16";
+
+pub(crate) async fn tree(
+    readers: &DatabaseConnection,
+    root: CommandId,
+) -> Result<Option<TreeRows>, StoreError> {
+    let root = Roots::One(*root.as_uuid());
+    Ok(trees(readers, &root).await?.pop())
+}
+
+pub(crate) async fn open_trees(
+    readers: &DatabaseConnection,
+    after: Option<CommandId>,
+    limit: usize,
+) -> Result<Vec<TreeRows>, StoreError> {
+    if after.is_none() {
+        tell_of_unidentified(readers).await.map_err(unavailable)?;
+    }
+    let limit = u64::from(u32::try_from(limit).unwrap_or(u32::MAX));
+    trees(readers, &Roots::Page(Box::new(page(after, limit)))).await
+}
+
+/// No page has them, and nothing can be said of them to anybody else.
+async fn tell_of_unidentified(readers: &DatabaseConnection) -> Result<(), DbErr> {
+    let mut unidentified = Query::select();
+    unidentified
+        .expr_as(Expr::cust("quote(command_id)"), "command_id")
+        .from(command_entity::Entity)
+        .and_where(Expr::cust(OPEN_ROOT))
+        .and_where(Expr::cust(IDENTIFIED).not());
+    for row in readers.query_all(&unidentified).await? {
+        let id: String = row.try_get("", "command_id")?;
+        tracing::error!(id, "an open root is left as it is: its identity cannot be read");
+    }
+    Ok(())
+}
+
+/// Whose trees are read.
+enum Roots {
+    One(Uuid),
+    Page(Box<SelectStatement>),
+}
+
+impl Roots {
+    /// The identities of the roots that are stored.
+    fn stored(&self) -> SelectStatement {
+        use command_entity::{Column, Entity};
+        match self {
+            Self::One(id) => {
+                let is_root = Column::ParentCommandId.is_null();
+                let mut one = Query::select();
+                one.column(Column::CommandId).from(Entity);
+                one.and_where(Column::CommandId.eq(*id)).and_where(is_root).to_owned()
+            }
+            Self::Page(page) => SelectStatement::clone(page),
+        }
+    }
+
+    /// The rows of a table that belong to their trees.
+    fn rows<E: EntityTrait>(&self, root: E::Column) -> SelectStatement {
+        let of_trees = match self {
+            Self::One(id) => root.eq(*id),
+            Self::Page(page) => root.in_subquery(SelectStatement::clone(page)),
+        };
+        E::find().filter(of_trees).into_query()
+    }
+}
+
+/// The identities of a page of open roots.
+fn page(after: Option<CommandId>, limit: u64) -> SelectStatement {
+    use command_entity::{Column, Entity};
+    let mut page = Query::select();
+    page.column(Column::CommandId).from(Entity).and_where(Expr::cust(OPEN_ROOT));
+    page.and_where(Expr::cust(IDENTIFIED));
+    if let Some(after) = after {
+        page.and_where(Column::CommandId.gt(*after.as_uuid()));
+    }
+    page.order_by(Column::CommandId, sea_orm::Order::Asc).limit(limit).to_owned()
+}
+
+/// The trees of these roots, ordered by root, all as they were at one moment.
+async fn trees(readers: &DatabaseConnection, roots: &Roots) -> Result<Vec<TreeRows>, StoreError> {
+    let found = Found::read(readers, roots).await.map_err(unavailable)?;
+    let mut trees = Trees::of(&found.roots)?;
+    trees.add::<command_entity::Entity>(&found.commands, |tree, row| {
+        tree.commands.push(command(row));
+    })?;
+    trees.add::<once_result::Entity>(&found.once_results, |tree, row| {
+        tree.once_results.push(once(row));
+    })?;
+    trees.add::<sleep::Entity>(&found.sleeps, |tree, row| tree.sleeps.push(slept(&row)))?;
+    trees.add::<compensation::Entity>(&found.compensations, |tree, row| {
+        tree.compensations.push(registered(row));
+    })?;
+    Ok(trees.all())
+}
+
+/// What is stored of some trees, not looked into.
+struct Found {
+    roots: Vec<QueryResult>,
+    commands: Vec<QueryResult>,
+    once_results: Vec<QueryResult>,
+    sleeps: Vec<QueryResult>,
+    compensations: Vec<QueryResult>,
+}
+
+impl Found {
+    async fn read(readers: &DatabaseConnection, roots: &Roots) -> Result<Self, DbErr> {
+        use command_entity::Column as OfCommand;
+        use compensation::Column as OfCompensation;
+        use once_result::Column as OfOnce;
+        let snapshot: DatabaseTransaction = readers.begin().await?;
+        let rows = async |select: SelectStatement| snapshot.query_all(&select).await;
+        let found = Self {
+            roots: rows(roots.stored()).await?,
+            commands: rows(roots.rows::<command_entity::Entity>(OfCommand::RootCommandId)).await?,
+            once_results: rows(roots.rows::<once_result::Entity>(OfOnce::RootCommandId)).await?,
+            sleeps: rows(roots.rows::<sleep::Entity>(sleep::Column::RootCommandId)).await?,
+            compensations: rows(roots.rows::<compensation::Entity>(OfCompensation::RootCommandId))
+                .await?,
+        };
+        snapshot.rollback().await?;
+        Ok(found)
+    }
+}
+
+/// Trees, by the identities of their roots.
+struct Trees(BTreeMap<Uuid, TreeRows>);
+
+impl Trees {
+    fn of(roots: &[QueryResult]) -> Result<Self, StoreError> {
+        let roots = roots.iter().map(|row| row.try_get("", "command_id").map_err(unavailable));
+        Ok(Self(roots.map(|root| Ok((root?, TreeRows::default()))).collect::<Result<_, _>>()?))
+    }
+
+    /// Adds the rows of a table to their trees.
+    fn add<E: EntityTrait>(
+        &mut self,
+        rows: &[QueryResult],
+        push: impl Fn(&mut TreeRows, E::Model),
+    ) -> Result<(), StoreError> {
+        for row in rows {
+            // It was found by that: it can be read.
+            let root = row.try_get("", "root_command_id").map_err(unavailable)?;
+            let tree = self.0.entry(root).or_default();
+            match row::model::<E>(row) {
+                Ok(model) => push(tree, model),
+                Err(StoreError::Unreadable(reason)) => {
+                    let command = row::column(row, "command_id").unwrap_or(root);
+                    let (root, command) =
+                        (CommandId::from_uuid(root), CommandId::from_uuid(command));
+                    tree.unreadable.get_or_insert(Unreadable { root, command, reason });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// All of them, ordered. One without the row of its root is one that says it is of another
+    /// tree: that column cannot be read.
+    fn all(self) -> Vec<TreeRows> {
+        let whole = |(root, mut tree): (Uuid, TreeRows)| {
+            let root = CommandId::from_uuid(root);
+            let has_root = tree.commands.iter().any(|row| row.command_id == root);
+            if !has_root && tree.unreadable.is_none() {
+                let table = command_entity::Entity.table_name();
+                let place = format!("the row of `{root}` in `{table}`");
+                let reason = format!("{place} cannot be read: `root_command_id` is another");
+                tree.unreadable = Some(Unreadable { root, command: root, reason });
+            }
+            tree
+        };
+        self.0.into_iter().map(whole).collect()
+    }
+}

@@ -1,0 +1,16 @@
+use coco_core::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = SerialChildren, retry(attempts = 5))]
+struct MoveDisk;
+
+impl Execute for MoveDisk {
+    type Output = ();
+
+    async fn execute(&mut self, _: &Context<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn main() {}
