@@ -166,8 +166,8 @@ impl Machine {
     }
 
     /// The trees that have left since this was asked before: ended, refused or at rest.
-    pub(crate) fn take_left(&mut self) -> Vec<CommandId> {
-        std::mem::take(&mut self.left)
+    pub(crate) fn take_left(&mut self) -> impl Iterator<Item = CommandId> {
+        self.left.drain(..)
     }
 }
 

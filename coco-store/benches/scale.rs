@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command as Process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use coco_core::prelude::*;
 use coco_store::SeaOrmStore;
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 /// Submits that wait for their answer at a time.
 const IN_FLIGHT: usize = 1_000;
 
-/// Tells when the first leaf has begun, and how many have ended.
+/// Tells when the first leaf has begun, and when all have ended.
 #[derive(Clone, Default)]
 struct Progress(Arc<Inner>);
 
@@ -28,6 +28,7 @@ struct Inner {
     begun: AtomicUsize,
     first: Notify,
     ended: AtomicUsize,
+    all: Notify,
 }
 
 /// Ends at once, or never.
@@ -37,8 +38,9 @@ struct Leaf {
     number: usize,
 }
 
+/// How many leaves there are; none when they do not end.
 #[derive(Clone, Copy)]
-struct Ends(bool);
+struct Ends(Option<usize>);
 
 impl Execute for Leaf {
     type Output = usize;
@@ -48,15 +50,15 @@ impl Execute for Leaf {
         if progress.begun.fetch_add(1, Ordering::Relaxed) == 0 {
             progress.first.notify_one();
         }
-        if !cx.get::<Ends>().0 {
-            std::future::pending::<()>().await;
+        let Some(leaves) = cx.get::<Ends>().0 else { return std::future::pending().await };
+        if progress.ended.fetch_add(1, Ordering::Relaxed) + 1 == leaves {
+            progress.all.notify_one();
         }
-        progress.ended.fetch_add(1, Ordering::Relaxed);
         Ok(self.number)
     }
 }
 
-async fn start(path: &Path, ends: bool, progress: Progress) -> Coordinator {
+async fn start(path: &Path, ends: Option<usize>, progress: Progress) -> Coordinator {
     let store = SeaOrmStore::connect(&format!("sqlite://{}", path.display())).await;
     let builder = Coordinator::builder(store.expect("the store opens"));
     let started = builder.provide(progress).provide(Ends(ends)).start().await;
@@ -65,7 +67,7 @@ async fn start(path: &Path, ends: bool, progress: Progress) -> Coordinator {
 
 /// Submits leaves that do not end.
 async fn fill(path: &Path, leaves: usize) {
-    let coordinator = start(path, false, Progress::default()).await;
+    let coordinator = start(path, None, Progress::default()).await;
     let (began, empty) = (Instant::now(), memory());
     let next = Arc::new(AtomicUsize::new(0));
     let mut submitters = JoinSet::new();
@@ -104,12 +106,10 @@ async fn go_on(path: &Path, leaves: usize) {
             began.elapsed()
         }
     });
-    let coordinator = start(path, true, progress.clone()).await;
+    let coordinator = start(path, Some(leaves), progress.clone()).await;
     let started = began.elapsed();
     let first = first.await.expect("it is told");
-    while progress.0.ended.load(Ordering::Relaxed) < leaves {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    progress.0.all.notified().await;
     println!(
         "{leaves} unfinished: the first went on after {first:.1?}, `start` was back after {started:.1?}, all ran after {:.1?}; {} MiB at most",
         began.elapsed(),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::commit::Queue;
 use super::engine::Engine;
 use super::reload::{Read, ReadWhy, Reloading, read_again};
 use crate::entity::TreeRows;
@@ -38,8 +37,8 @@ pub(super) struct Admission {
     /// The first root that was stored without room since the last page was looked at.
     passed: Option<CommandId>,
     is_reading: bool,
-    /// Roots that have left the machine, as long as a page that was asked for may show them as open:
-    /// the end of a tree is stored after it has left.
+    /// While a page is read, the roots that it may show as they were before they left the machine:
+    /// those that have left since, and those of which not all was stored when it was asked for.
     left: HashSet<CommandId>,
     /// Roots that rest, and those that cannot be read.
     resting: HashSet<CommandId>,
@@ -102,15 +101,9 @@ impl Admission {
         self.resting.insert(root);
     }
 
-    pub(super) fn left(&mut self, roots: Vec<CommandId>) {
-        self.left.extend(roots);
-    }
-
-    /// A commit is through, and `queue` is what is not stored yet.
-    pub(super) fn committed(&mut self, queue: &Queue) {
-        if !self.is_reading && !self.left.is_empty() {
-            let waiting: HashSet<_> = queue.roots().collect();
-            self.left.retain(|root| waiting.contains(root));
+    pub(super) fn left(&mut self, roots: impl Iterator<Item = CommandId>) {
+        if self.is_reading {
+            self.left.extend(roots);
         }
     }
 
@@ -129,6 +122,7 @@ impl Engine {
             return;
         }
         admission.is_reading = true;
+        admission.left = self.queue.unstored().collect();
         let page = if admission.starting.is_some() && admission.after.is_none() {
             FIRST_PAGE
         } else {
@@ -238,10 +232,10 @@ impl Engine {
                 | Happened::Cancel { .. }
                 | Happened::Abandon { .. }
         );
-        let Admission { left, resting, .. } = &self.admission;
-        let has_ended = left.contains(&at.root) && !resting.contains(&at.root);
-        let is_absent = !self.machine.has(at.root) && !has_ended;
-        is_for_absent && is_absent && self.admission.knows_not_all()
+        let may_be = is_for_absent && !self.machine.has(at.root) && self.admission.knows_not_all();
+        // What has left and does not rest has ended, though its end may not be stored.
+        let rests = self.admission.resting.contains(&at.root);
+        may_be && (rests || self.queue.unstored().all(|root| root != at.root))
     }
 
     /// Reads a tree that the machine does not hold; `what` happens to it when it is back.

@@ -17,6 +17,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Queue {
     steps: Vec<Step>,
     effects: Vec<Vec<Effect>>,
+    /// The steps that are being committed.
+    committing: Option<Arc<[Step]>>,
 }
 
 /// The batch that is being committed.
@@ -40,9 +42,18 @@ impl Queue {
         self.steps.is_empty()
     }
 
-    /// The trees of the steps.
-    pub(super) fn roots(&self) -> impl Iterator<Item = CommandId> {
-        self.steps.iter().map(|step| step.root)
+    /// The trees of which not all is stored.
+    pub(super) fn unstored(&self) -> impl Iterator<Item = CommandId> {
+        self.committing
+            .iter()
+            .flat_map(|steps| steps.iter())
+            .chain(&self.steps)
+            .map(|step| step.root)
+    }
+
+    /// The commit that was begun is through.
+    pub(super) fn committed(&mut self) {
+        self.committing = None;
     }
 
     /// Takes the steps of one tree out.
@@ -66,6 +77,7 @@ impl Queue {
     pub(super) fn begin(&mut self, store: &Arc<dyn Store>, lease: &Arc<Lease>) -> InFlight {
         let steps: Arc<[Step]> = std::mem::take(&mut self.steps).into();
         let effects = std::mem::take(&mut self.effects);
+        self.committing = Some(Arc::clone(&steps));
         let done = commit(Arc::clone(store), Arc::clone(lease), Arc::clone(&steps));
         InFlight { steps, effects, done: Box::pin(done) }
     }

@@ -38,25 +38,21 @@ impl Caller {
     }
 
     fn answer(self, refusal: Refusal) {
-        let error = match (refusal, self) {
-            (Refusal::Duplicate(taken), Self::Submit(_, reply)) => {
-                return drop(reply.send(Ok(Submitted::Duplicate(taken))));
+        let error = match refusal {
+            Refusal::Duplicate(taken) => {
+                if let Self::Submit(_, reply) = self {
+                    let _ = reply.send(Ok(Submitted::Duplicate(taken)));
+                }
+                return;
             }
-            (refusal, caller) => (
-                caller,
-                match refusal {
-                    Refusal::Conflict(conflict) => conflict.into(),
-                    Refusal::NotStuck(command) | Refusal::Duplicate(command) => {
-                        EngineError::NotStuck(command).into()
-                    }
-                    Refusal::AlreadyEnded(command) => EngineError::AlreadyEnded(command).into(),
-                    Refusal::OpenChildren { command, open } => {
-                        EngineError::OpenChildren { command, open }.into()
-                    }
-                },
-            ),
+            Refusal::Conflict(conflict) => conflict.into(),
+            Refusal::NotStuck(command) => EngineError::NotStuck(command).into(),
+            Refusal::AlreadyEnded(command) => EngineError::AlreadyEnded(command).into(),
+            Refusal::OpenChildren { command, open } => {
+                EngineError::OpenChildren { command, open }.into()
+            }
         };
-        error.0.refuse(error.1);
+        self.refuse(error);
     }
 }
 

@@ -316,6 +316,7 @@ impl Engine {
     ) -> Result<(), CommitError> {
         let InFlight { steps, effects, .. } = batch;
         let outcomes = done?;
+        self.queue.committed();
         let mut skipped = Vec::new();
         for ((step, effects), outcome) in steps.iter().zip(effects).zip(outcomes) {
             let at = Address { root: step.root, command: step.command };
@@ -345,7 +346,6 @@ impl Engine {
         for (step, effects) in skipped {
             self.skipped(step, &effects);
         }
-        self.admission.committed(&self.queue);
         Ok(())
     }
 
