@@ -104,7 +104,7 @@ impl Engine {
         let times = self.refused.entry(step.command).or_default();
         *times += 1;
         if *times > MOST_REFUSALS {
-            return self.give_up(step, &reason);
+            return self.give_up(step, held, &reason);
         }
         let rejected = Some(Rejected { step: step.clone(), reason, skipped: Vec::new() });
         self.reloading.insert(root, Reloading { rejected, happened: Vec::new() });
@@ -114,12 +114,14 @@ impl Engine {
         self.read(root, ReadWhy::Rejected);
     }
 
-    /// A tree of which the store takes not even the failure rests as it is stored.
-    fn give_up(&mut self, step: &Step, reason: &str) {
+    /// A tree of which the store takes not even the failure rests as it is stored. Its code is
+    /// dropped: what it would say could not be stored, and the tree may be brought back.
+    fn give_up(&mut self, step: &Step, held: Vec<(Step, Vec<Effect>)>, reason: &str) {
         let Step { root, command, .. } = *step;
         self.refused.remove(&command);
-        self.tasks.drop_flows(root);
-        for (step, effects) in self.queue.take_tree(root) {
+        let leaves = self.tasks.drop_flows(root);
+        leaves.into_iter().for_each(|leaf| self.tasks.drop_code(leaf));
+        for (step, effects) in self.queue.take_tree(root).into_iter().chain(held) {
             self.skipped(step, &effects);
         }
         let reason =
