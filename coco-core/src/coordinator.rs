@@ -271,7 +271,7 @@ impl Coordinator {
 
     async fn submit_as<C: Command>(&self, command: C, how: How) -> Result<CommandHandle<C>> {
         let id = CommandId::from_uuid(Uuid::now_v7());
-        let spec = C::DESCRIPTOR.spec;
+        let spec = &C::DESCRIPTOR.spec;
         let locks = command.locks();
         storable_keys(&locks)?;
         let How { key, start_at, again } = how;

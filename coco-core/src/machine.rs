@@ -138,7 +138,7 @@ impl Machine {
         let Some(tree) = self.trees.remove(&root) else { return Vec::new() };
         self.suspects.forgot(root);
         let with_place = tree.nodes.values().filter(|node| node.has_place);
-        with_place.for_each(|node| self.limits.free(&node.spec));
+        with_place.for_each(|node| self.limits.free(node.spec));
         let mut held = tree.held;
         for (command, node) in tree.nodes {
             let accepts = node.early_cancels.into_iter();

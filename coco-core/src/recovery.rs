@@ -187,7 +187,7 @@ fn decode_command(
     });
     match decoded {
         Ok(Ok((locks, canonical, retry))) => {
-            Ok(LoadedCommand { entity: row, spec: descriptor.spec, locks, retry, canonical })
+            Ok(LoadedCommand { entity: row, spec: &descriptor.spec, locks, retry, canonical })
         }
         Ok(Err(reason)) => {
             Err(format!("its parameters cannot be read as `{}`: {reason}", row.command_type))

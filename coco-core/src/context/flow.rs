@@ -226,7 +226,7 @@ fn asked_child<D: Command>(
     };
     let parameters = parameters
         .map_err(|why| Failure::new(FailureKind::NotStorable, why.to_string()).of(scope.id()));
-    AskedChild { spec: D::DESCRIPTOR.spec, locks, parameters, canonical, retry }
+    AskedChild { spec: &D::DESCRIPTOR.spec, locks, parameters, canonical, retry }
 }
 
 /// What a flow sees is always decoded from its stored form.

@@ -6,9 +6,22 @@ use tokio::sync::oneshot;
 
 use super::Scope;
 use crate::error::{EngineError, Result};
+use crate::id::CommandId;
 
-/// Hands what a leaf asks to the engine.
-pub(crate) type LeafAsks = Arc<dyn Fn(LeafAsk) + Send + Sync>;
+/// Where a run of a leaf asks: one for the whole engine, which hears who it was.
+#[derive(Clone)]
+pub(crate) struct LeafAsks {
+    pub(crate) asker: Asker,
+    pub(crate) engine: Arc<dyn Fn(Asker, LeafAsk) + Send + Sync>,
+}
+
+/// Who asks: this attempt of a leaf.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    pub(crate) root: CommandId,
+    pub(crate) command: CommandId,
+    pub(crate) attempt: i32,
+}
 
 /// One request of a leaf.
 pub(crate) enum LeafAsk {
@@ -19,9 +32,9 @@ pub(crate) enum LeafAsk {
 impl Scope {
     /// Stores an undo command of a leaf.
     pub(super) async fn register(&self, name: &'static str, parameters: Arc<str>) -> Result<()> {
-        let Some(ask) = &self.0.asks else { return Err(EngineError::Shutdown.into()) };
+        let Some(asks) = &self.0.asks else { return Err(EngineError::Shutdown.into()) };
         let (reply, answer) = oneshot::channel();
-        ask(LeafAsk::Register { name, parameters, reply });
+        (asks.engine)(asks.asker, LeafAsk::Register { name, parameters, reply });
         answer.await.map_err(|_| EngineError::Shutdown)?
     }
 }

@@ -36,7 +36,7 @@ pub(crate) enum Ask {
 /// A child that a flow asks for.
 #[derive(Debug)]
 pub(crate) struct AskedChild {
-    pub(crate) spec: Spec,
+    pub(crate) spec: &'static Spec,
     pub(crate) locks: Vec<Lock>,
     /// As JSON, or why they cannot be stored.
     pub(crate) parameters: Result<Arc<str>, Failure>,

@@ -45,7 +45,7 @@ impl Tree {
             let node = self.node(id);
             if node.cancelled.is_none() {
                 node.progress.cancelled = Some(failure_json(&failure));
-                node.cancelled = Some(failure);
+                node.cancelled = Some(failure.into());
             }
             let writes = vec![Write::Update(id, Box::new(node.progress.clone())), audit];
             if self.gate == Gate::Frozen {
@@ -88,10 +88,11 @@ impl Tree {
             writes.insert(0, Write::Update(id, Box::new(node.progress.clone())));
         }
         self.emit(id, None, writes, effects);
+        let failure = Arc::new(failure.clone());
         let below: Vec<_> =
             self.children_first().into_iter().filter(|one| self.is_below(*one, id)).collect();
         for one in &below {
-            self.node(*one).cancelled.get_or_insert_with(|| failure.clone());
+            self.node(*one).cancelled.get_or_insert_with(|| Arc::clone(&failure));
         }
         let ended: Vec<_> = below.into_iter().filter_map(|one| self.stop_one(turn, one)).collect();
         // Code that is told to end does not go on until some poll is over.
@@ -116,7 +117,7 @@ impl Tree {
         match node.progress.status {
             CommandStatus::NotStarted if node.asked_at.is_some() => None,
             CommandStatus::NotStarted => {
-                let failure = node.cancelled.clone()?;
+                let failure = Failure::clone(node.cancelled.as_ref()?);
                 self.end_refused(turn, id, failure)
             }
             CommandStatus::Stuck if node.progress.stuck_from == Some(CommandStatus::Active) => {

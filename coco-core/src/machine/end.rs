@@ -1,5 +1,7 @@
 //! How a command ends: from what its code returned to its outcome at its parent.
 
+use std::sync::Arc;
+
 use super::input::Effect;
 use super::node::failure_json;
 use super::step::Write;
@@ -36,7 +38,8 @@ impl Tree {
             }
             Err(failure) => failed = Some(failure),
         }
-        if let Some(mut cancelled) = node.cancelled.clone() {
+        if let Some(cancelled) = &node.cancelled {
+            let mut cancelled = Failure::clone(cancelled);
             cancelled.chain.extend(failed.filter(|own| *own != cancelled).map(|own| own.message));
             failed = Some(cancelled);
         }
@@ -113,7 +116,7 @@ impl Tree {
         self.ran(turn, id);
         let node = self.node(id);
         node.progress.failure = Some(failure_json(&failure));
-        node.failure = Some(failure);
+        node.failure = Some(failure.into());
         self.end(turn, id, Vec::new())
     }
 
@@ -138,7 +141,7 @@ impl Tree {
         node.progress.end_order = Some(self.end_order);
         node.progress.ended_at = Some(turn.now);
         let result = match node.failure.take() {
-            Some(failure) => Err(failure),
+            Some(failure) => Err(Arc::unwrap_or_clone(failure)),
             None => Ok(node.progress.return_value.clone().unwrap_or_else(|| "null".into())),
         };
         let (parent, position, undo) = (node.parent, node.position, node.progress.undo);

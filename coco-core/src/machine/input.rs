@@ -92,7 +92,7 @@ pub(crate) struct Entry {
 pub(crate) struct Submit {
     pub(crate) id: CommandId,
     pub(crate) ticket: u64,
-    pub(crate) spec: Spec,
+    pub(crate) spec: &'static Spec,
     pub(crate) parameters: Arc<str>,
     pub(crate) locks: Vec<Lock>,
     pub(crate) key: Option<Arc<str>>,
@@ -173,7 +173,7 @@ pub(crate) struct LoadedCompensation {
 #[derive(Debug)]
 pub(crate) struct LoadedCommand {
     pub(crate) entity: CommandEntity,
-    pub(crate) spec: Spec,
+    pub(crate) spec: &'static Spec,
     pub(crate) locks: Vec<Lock>,
     /// How it is retried, where its parent said so.
     pub(crate) retry: Option<Retry>,

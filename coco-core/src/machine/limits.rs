@@ -79,7 +79,7 @@ impl Tree {
             return true;
         }
         let at = Address { root: self.root, command: id };
-        let taken = turn.limits.take_or_wait(&node.spec, at);
+        let taken = turn.limits.take_or_wait(node.spec, at);
         self.node(id).has_place = taken;
         taken
     }
@@ -88,7 +88,7 @@ impl Tree {
     pub(super) fn take_place(&mut self, turn: &mut Turn<'_>, id: CommandId) {
         let node = &self.nodes[&id];
         if node.spec.concurrency.is_some() && !node.has_place && !self.is_below_its_type(id) {
-            turn.limits.take(&node.spec);
+            turn.limits.take(node.spec);
             self.node(id).has_place = true;
         }
     }
@@ -97,7 +97,7 @@ impl Tree {
     pub(super) fn free_place(&mut self, turn: &mut Turn<'_>, id: CommandId) {
         let node = self.node(id);
         if std::mem::take(&mut node.has_place) {
-            turn.limits.free(&node.spec);
+            turn.limits.free(node.spec);
         }
     }
 

@@ -1,6 +1,7 @@
 //! A tree that comes from the store: each open command goes on where it stood.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::flow::{Flow, Phase, StoredKind, StoredRequest};
 use super::input::{Address, Effect, Load, LoadedCommand, LoadedCompensation, Output, Stored};
@@ -76,13 +77,10 @@ impl Stored {
     }
 }
 
-fn stored_result(
-    value: Option<&std::sync::Arc<str>>,
-    failure: Option<&str>,
-) -> Result<std::sync::Arc<str>, Failure> {
+fn stored_result(value: Option<&Arc<str>>, failure: Option<&str>) -> Result<Arc<str>, Failure> {
     match failure {
         Some(json) => Err(read_failure(json)),
-        None => Ok(value.map_or_else(|| "null".into(), std::sync::Arc::clone)),
+        None => Ok(value.map_or_else(|| "null".into(), Arc::clone)),
     }
 }
 
@@ -154,8 +152,8 @@ impl Tree {
         );
         node.may_hold = true;
         node.retry = (retry.or(spec.retry), entity.retry);
-        node.cancelled = entity.progress.cancelled.as_deref().map(read_failure);
-        node.failure = entity.progress.failure.as_deref().map(read_failure);
+        node.cancelled = entity.progress.cancelled.as_deref().map(read_failure).map(Arc::new);
+        node.failure = entity.progress.failure.as_deref().map(read_failure).map(Arc::new);
         node.progress = entity.progress;
         if node.flow.is_some() {
             node.flow = Some(Box::new(Flow::replaying(flows.remove(&id).unwrap_or_default())));
@@ -251,7 +249,7 @@ impl Tree {
             return self.executed(turn, id, reply, None);
         }
         let node = self.node(id);
-        if let Some(failure) = node.cancelled.clone() {
+        if let Some(failure) = node.cancelled.as_deref().cloned() {
             match &mut node.flow {
                 None => return self.executed(turn, id, Reply::failed(failure), None),
                 Some(flow) => flow.phase = Phase::Gone,
@@ -266,7 +264,7 @@ impl Tree {
         }
         if deadline.is_some_and(|deadline| deadline <= turn.now) {
             self.time_out(turn, id);
-            let failure = self.nodes.get(&id)?.cancelled.clone()?;
+            let failure = self.nodes.get(&id)?.cancelled.as_deref().cloned()?;
             return if is_leaf {
                 self.executed(turn, id, Reply::failed(failure), None)
             } else {

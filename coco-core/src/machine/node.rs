@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 /// A command that is not terminal.
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) spec: Spec,
+    pub(super) spec: &'static Spec,
     pub(super) parent: Option<CommandId>,
     pub(super) position: i32,
     pub(super) parameters: Arc<str>,
@@ -39,9 +39,9 @@ pub(super) struct Node {
     pub(super) is_read: bool,
     pub(super) progress: Progress,
     /// Why it failed, or is about to.
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<Arc<Failure>>,
     /// Why it was cancelled, or a command above it was.
-    pub(super) cancelled: Option<Failure>,
+    pub(super) cancelled: Option<Arc<Failure>>,
     /// Which hooks are its own, as far as it is known.
     pub(super) hooks: Hooks,
     /// What runs for it since its outcome stands.
@@ -67,7 +67,7 @@ pub(super) enum Ending {
 
 impl Node {
     pub(super) fn new(
-        spec: Spec,
+        spec: &'static Spec,
         parent: Option<CommandId>,
         position: i32,
         parameters: Arc<str>,
@@ -141,13 +141,13 @@ impl Node {
     pub(super) fn fail(&mut self, status: CommandStatus, failure: Failure) {
         self.become_status(status);
         self.progress.failure = Some(failure_json(&failure));
-        self.failure = Some(failure);
+        self.failure = Some(failure.into());
     }
 
     /// The call of the end hook that belongs to its status.
     pub(super) fn end_hook(&self) -> Call {
         match (&self.failure, &self.progress.return_value) {
-            (Some(failure), _) => Call::EndWithFailure(Arc::new(failure.clone())),
+            (Some(failure), _) => Call::EndWithFailure(Arc::clone(failure)),
             (None, Some(output)) => Call::EndSuccessfully(Arc::clone(output)),
             (None, None) => Call::EndSuccessfully("null".into()),
         }

@@ -81,7 +81,7 @@ impl Tree {
             if let Some(reply) = reply_of(&progress) {
                 // It ended too late, whatever became of the order that says so.
                 if let (true, Some(failure)) = (progress.executed, &progress.failure) {
-                    node.cancelled.get_or_insert_with(|| read_failure(failure));
+                    node.cancelled.get_or_insert_with(|| Arc::new(read_failure(failure)));
                 }
                 lost.finished.entry(id).or_insert(reply);
             } else if waits && progress.wake_at.is_some() && !lost.finished.contains_key(&id) {

@@ -144,7 +144,7 @@ impl Tree {
         node.progress.undo = None;
         let failure = failure.of(id).fitting();
         node.progress.failure = Some(failure_json(&failure));
-        node.failure = Some(failure);
+        node.failure = Some(failure.into());
         node.done.clear();
         let parent = self.end(turn, id, vec![audit]);
         let effects = vec![Effect::Accept { ticket }, self.standing()];

@@ -119,7 +119,7 @@ impl Tree {
                 let mut failure =
                     Failure::new(FailureKind::LockConflict, conflict.to_string()).of(id);
                 failure.data = serde_json::to_value(&conflict).ok();
-                let failure = node.cancelled.clone().unwrap_or(failure);
+                let failure = node.cancelled.as_deref().cloned().unwrap_or(failure);
                 self.not_granted(turn, id);
                 self.end_refused(turn, id, failure)
             }
@@ -219,7 +219,7 @@ impl Tree {
             return self.failed(turn, id);
         }
         if Self::is_stopped(node) {
-            let failure = node.cancelled.clone()?;
+            let failure = Failure::clone(node.cancelled.as_ref()?);
             return self.executed(turn, id, Reply::failed(failure), None);
         }
         let node = self.nodes.get_mut(&id)?;

@@ -16,7 +16,7 @@ use super::engine::Heard;
 use super::intercept::Interceptor;
 use crate::caught::caught;
 use crate::command::Descriptor;
-use crate::context::leaf::LeafAsks;
+use crate::context::leaf::{Asker, LeafAsk, LeafAsks};
 use crate::context::requests::Requests;
 use crate::context::{CancelFlag, Resources, RunOf, Scope};
 use crate::erased::{Call, Erased, Reply};
@@ -27,7 +27,7 @@ use crate::machine::{Address, FlowEnd, Happened, Polled, Run, RunKind};
 /// A method to run, with all that it needs.
 pub(super) struct Body {
     pub(super) outside: Outside,
-    pub(super) run: Run,
+    pub(super) run: Box<Run>,
     pub(super) descriptor: &'static Descriptor,
     /// Where a flow is given its outcomes; none for what is no flow.
     pub(super) outcomes: Option<UnboundedReceiver<FlowMessage>>,
@@ -41,6 +41,7 @@ pub(super) struct Outside {
     pub(super) before: Option<JoinHandle<()>>,
     pub(super) resources: Arc<Resources>,
     pub(super) inputs: UnboundedSender<Heard>,
+    pub(super) leaf_asks: Arc<dyn Fn(Asker, LeafAsk) + Send + Sync>,
     pub(super) cancel: Arc<CancelFlag>,
 }
 
@@ -51,6 +52,13 @@ impl Outside {
             let ended = before.await;
             let _ = caught(|| drop(ended));
         }
+    }
+
+    /// Where this run of a leaf asks.
+    fn asks(&self, run: &Run) -> LeafAsks {
+        let Address { root, command } = run.at;
+        let asker = Asker { root, command, attempt: run.attempt };
+        LeafAsks { asker, engine: Arc::clone(&self.leaf_asks) }
     }
 
     /// What the contexts of one run share.
@@ -85,12 +93,13 @@ impl Body {
                 let requests = Requests::new(*created_at, *replaying);
                 let scope = outside.scope(run_of, requests, None);
                 match decode(descriptor, &run.fields, run.at.command) {
-                    Ok(command) => flow(command, &run, &scope, outcomes, &outside).await,
+                    // Most of what runs is no flow, and needs no room for one.
+                    Ok(command) => Box::pin(flow(command, &run, &scope, outcomes, &outside)).await,
                     Err(failure) => run.over(Reply { refused: true, ..Reply::failed(failure) }),
                 }
             }
             (_, kind) => {
-                let asks = matches!(kind, RunKind::Leaf).then(|| leaf_asks(&run, &outside.inputs));
+                let asks = matches!(kind, RunKind::Leaf).then(|| outside.asks(&run));
                 let (fields, outside) = (&*run.fields, &outside);
                 let method = Method { descriptor, fields, call, run_of, asks, grace, outside };
                 run.over(method.run().await)
@@ -138,10 +147,14 @@ impl Method<'_> {
     }
 }
 
-/// Where the code of a leaf asks.
-fn leaf_asks(run: &Run, inputs: &UnboundedSender<Heard>) -> LeafAsks {
-    let (at, attempt, inputs) = (run.at, run.attempt, inputs.clone());
-    Arc::new(move |ask| drop(inputs.send(Heard::Asked { at, attempt, ask })))
+/// Where the code of leaves asks.
+pub(super) fn leaf_asks(
+    inputs: UnboundedSender<Heard>,
+) -> Arc<dyn Fn(Asker, LeafAsk) + Send + Sync> {
+    Arc::new(move |Asker { root, command, attempt }, ask| {
+        let at = Address { root, command };
+        drop(inputs.send(Heard::Asked { at, attempt, ask }));
+    })
 }
 
 /// Runs a method that is no flow, and drops the command.
@@ -228,7 +241,7 @@ async fn call(
     let mut is_late = pin!(async {
         let Some(grace) = grace else { return std::future::pending().await };
         scope.cancelled().await;
-        tokio::time::sleep(grace).await;
+        Box::pin(tokio::time::sleep(grace)).await;
     });
     let mut future = command.call(scope, call);
     let mut reply = std::future::poll_fn(|cx| match caught(|| future.as_mut().poll(cx)) {

@@ -82,7 +82,7 @@ impl Engine {
                     caller.answer(refusal);
                 }
             }
-            Effect::Run(run) => self.start(*run),
+            Effect::Run(run) => self.start(run),
             Effect::Give { command, outcomes, replay_is_over } => {
                 self.tasks.tell(command, FlowMessage::Give { outcomes, replay_is_over });
             }
@@ -117,7 +117,7 @@ impl Engine {
     }
 
     /// Starts user code. Once the engine stops, only a leaf that is stored as active is started.
-    fn start(&mut self, run: Run) {
+    fn start(&mut self, run: Box<Run>) {
         let is_flow = matches!(run.kind, RunKind::Flow { .. });
         let is_leaf = matches!(run.kind, RunKind::Leaf);
         let Some(descriptor) = self.registry.get(run.name) else {
@@ -160,6 +160,7 @@ impl Engine {
             before: self.tasks.take_ending(at.command),
             resources: Arc::clone(&self.resources),
             inputs: self.inputs.clone(),
+            leaf_asks: Arc::clone(&self.leaf_asks),
             cancel: Arc::clone(cancel),
         }
     }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::admission::{Admission, Page};
 use super::alarms::Alarms;
+use super::body::leaf_asks;
 use super::clock::Clock;
 use super::commit::{InFlight, Queue};
 use super::effects::{Caller, ticket_of};
@@ -19,7 +20,7 @@ use super::request::{Line, NewSubmit, Request};
 use super::tasks::{Code, Tasks};
 use super::watch::Watchers;
 use crate::context::Resources;
-use crate::context::leaf::LeafAsk;
+use crate::context::leaf::{Asker, LeafAsk};
 use crate::error::Result;
 use crate::id::CommandId;
 use crate::machine::{self, Address, Effect, Entry, Happened, Input, Machine, Output};
@@ -74,6 +75,7 @@ pub(crate) struct Engine {
     /// How often in a row the store has refused what is to be stored of a command.
     pub(super) refused: HashMap<CommandId, u32>,
     pub(super) inputs: mpsc::UnboundedSender<Heard>,
+    pub(super) leaf_asks: Arc<dyn Fn(Asker, LeafAsk) + Send + Sync>,
     pub(super) reads: mpsc::UnboundedSender<Result<Read, StoreError>>,
     pub(super) pages: mpsc::UnboundedSender<Page>,
     pub(super) stopping: Option<Stopping>,
@@ -131,6 +133,7 @@ impl Engine {
             alarms: Alarms::default(),
             reloading: HashMap::new(),
             refused: HashMap::new(),
+            leaf_asks: leaf_asks(inputs.clone()),
             inputs,
             reads,
             pages,

@@ -20,7 +20,7 @@ use crate::machine::{Load, Loaded, LoadedCommand, LoadedCompensation, Stored, Un
 use crate::retry::Retry;
 
 /// All that there are.
-const SPECS: [Spec; 12] = [
+static SPECS: [Spec; 12] = [
     spec("leaf", CallbackKind::None, false, LockScope::Execution),
     spec("keep", CallbackKind::None, false, LockScope::Command),
     spec("redo", CallbackKind::None, true, LockScope::Execution),
@@ -59,8 +59,8 @@ const fn spec(
     Spec { name, callback, idempotent, scope, retry: None, timeout: None, concurrency: None }
 }
 
-pub(crate) fn spec_of(name: &str) -> Spec {
-    *SPECS.iter().find(|spec| spec.name == name).expect("a command of the simulator")
+pub(crate) fn spec_of(name: &str) -> &'static Spec {
+    SPECS.iter().find(|spec| spec.name == name).expect("a command of the simulator")
 }
 
 /// The locks that parameters declare: keys under `x` (exclusive) and `s` (shared).
