@@ -55,7 +55,7 @@ pub struct Progress {
     pub attempt: i32,
     /// How often its current end hook, or what is undone for it now, has failed.
     pub hook_attempt: i32,
-    /// When its code first may have begun.
+    /// When its code first may have begun, where that was not when it was created.
     pub started_at: Option<Timestamp>,
     /// Until when it waits: for its start, for its next attempt, or for that of its end hook or
     /// undo.
@@ -82,7 +82,19 @@ pub struct Progress {
     pub deaths_end_order: i64,
 }
 
+impl CommandEntity {
+    /// When its code first may have begun; none while it has not.
+    pub fn began_at(&self) -> Option<Timestamp> {
+        self.progress.began_at(self.created_at)
+    }
+}
+
 impl Progress {
+    /// When the code of a command that was created then first may have begun.
+    pub(crate) fn began_at(&self, created_at: Timestamp) -> Option<Timestamp> {
+        (self.attempt > 0).then(|| self.started_at.unwrap_or(created_at))
+    }
+
     /// The start of a command that is `status`.
     pub(crate) const fn new(status: CommandStatus) -> Self {
         Self {

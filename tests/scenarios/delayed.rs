@@ -45,7 +45,7 @@ async fn in_milliseconds(home: Home) {
     assert!(SystemTime::now() >= time);
     after.output().await.unwrap();
     let row = home.entity(at.id()).await;
-    let started = row.progress.started_at.unwrap();
+    let started = row.began_at().unwrap();
     assert!(SystemTime::from(started) >= time - Duration::from_micros(1));
     assert_eq!(row.progress.wake_at, None);
     coordinator.shutdown().await.unwrap();
@@ -123,8 +123,9 @@ async fn over_a_restart(home: Home) {
     let coordinator = home.start(&world).await;
     let handle = coordinator.handle::<Mark>(id).await.unwrap();
     handle.output().await.unwrap();
-    let row = home.entity(id).await.progress;
-    assert!(row.started_at.unwrap() >= before);
+    let row = home.entity(id).await;
+    assert!(row.began_at().unwrap() >= before);
+    let row = row.progress;
     assert_eq!((row.attempt, world.count("a"), row.deaths), (1, 1, 0));
     coordinator.shutdown().await.unwrap();
 }

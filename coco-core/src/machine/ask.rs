@@ -160,7 +160,10 @@ impl Tree {
             node.begin(turn.now);
         }
         let row = Write::Insert(Box::new(node.row(id, self.root)));
-        let run = if begins { self.run(&node, id) } else { Vec::new() };
+        let mut run = Vec::new();
+        if begins {
+            self.run(&node, id, &mut run);
+        }
         self.nodes.insert(id, node);
         self.emit(id, None, vec![row], run);
         if !begins {

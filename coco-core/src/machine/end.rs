@@ -138,6 +138,8 @@ impl Tree {
         });
         node.progress.callback_notified = true;
         node.progress.wake_at = None;
+        // It is stored since the command began, and stays.
+        node.progress.started_at = None;
         node.progress.end_order = Some(self.end_order);
         node.progress.ended_at = Some(turn.now);
         let result = match node.failure.take() {

@@ -104,14 +104,16 @@ impl Node {
     /// Its code may begin.
     pub(super) fn begin(&mut self, now: Timestamp) {
         self.become_status(CommandStatus::Active);
+        if self.progress.attempt == 0 && now != self.created_at {
+            self.progress.started_at = Some(now);
+        }
         self.progress.attempt += 1;
         self.progress.wake_at = None;
-        self.progress.started_at.get_or_insert(now);
     }
 
     /// When it has taken too long.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        Some(self.progress.started_at?.after(self.spec.timeout?))
+        Some(self.progress.began_at(self.created_at)?.after(self.spec.timeout?))
     }
 
     /// True while this run of `execute` counts.

@@ -56,9 +56,10 @@ impl Tree {
                 linked: Some(id),
             }))
         }));
-        let mut effects = vec![Effect::Accept { ticket }];
+        let mut effects = Vec::with_capacity(2);
+        effects.push(Effect::Accept { ticket });
         if begins {
-            effects.extend(tree.run(&tree.nodes[&id], id));
+            tree.run(&tree.nodes[&id], id, &mut effects);
         } else if is_admitted {
             effects.extend(tree.alarm(id));
         } else {
@@ -90,7 +91,8 @@ impl Tree {
         let before = node.progress.clone();
         node.begin(turn.now);
         let write = Write::Update(id, Box::new(node.progress.clone()));
-        let run = self.run(&self.nodes[&id], id);
+        let mut run = Vec::with_capacity(1);
+        self.run(&self.nodes[&id], id, &mut run);
         if request.is_some() {
             let node = self.node(id);
             (node.progress, node.asked_at) = (before, Some(turn.now));
@@ -164,12 +166,13 @@ impl Tree {
         progress.wake_at = None;
         progress.attempt += 1;
         let write = Write::Update(id, Box::new(progress.clone()));
-        let run = self.run(&self.nodes[&id], id);
+        let mut run = Vec::with_capacity(1);
+        self.run(&self.nodes[&id], id, &mut run);
         self.emit(id, None, vec![write], run);
     }
 
-    /// The run of a command that has begun, and when it is to be over.
-    pub(super) fn run(&self, node: &Node, id: CommandId) -> Vec<Effect> {
+    /// Adds the run of a command that has begun, and when it is to be over.
+    pub(super) fn run(&self, node: &Node, id: CommandId, effects: &mut Vec<Effect>) {
         let kind = match &node.flow {
             None => RunKind::Leaf,
             Some(flow) => {
@@ -178,8 +181,8 @@ impl Tree {
         };
         let run = self.run_with(node, id, Arc::clone(&node.parameters), kind);
         let at = Address { root: self.root, command: id };
-        let deadline = node.deadline().map(|when| Effect::WakeAt { at, when });
-        std::iter::once(run).chain(deadline).collect()
+        effects.push(run);
+        effects.extend(node.deadline().map(|when| Effect::WakeAt { at, when }));
     }
 
     pub(super) fn run_hook(&self, node: &Node, id: CommandId, call: Call) -> Effect {

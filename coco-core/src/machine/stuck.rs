@@ -106,7 +106,7 @@ impl Tree {
         let write = Write::Update(id, Box::new(node.progress.clone()));
         effects.extend(ticket.map(|ticket| Effect::Accept { ticket }));
         if has_place {
-            effects.extend(self.run(node, id));
+            self.run(node, id, &mut effects);
         } else {
             effects.extend(node.deadline().map(|when| Effect::WakeAt { at, when }));
         }

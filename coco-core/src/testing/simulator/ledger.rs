@@ -149,7 +149,8 @@ impl Ledger {
         assert!(is_legal, "{id} goes from {from} to {to}");
         assert!(newer.attempt >= before.attempt);
         self.check_wait(id, &before, newer);
-        let started = before.started_at.is_none_or(|at| newer.started_at == Some(at));
+        let started =
+            before.started_at.or(newer.started_at) == newer.started_at.or(before.started_at);
         assert!(started, "{id} has another start: {newer:?}");
         self.check_deaths(id, &before, newer);
         assert!(u32::try_from(newer.hook_attempt).is_ok_and(|n| n <= HOOK_ATTEMPTS));

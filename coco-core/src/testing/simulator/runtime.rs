@@ -380,8 +380,8 @@ impl Runtime {
         }
         for task in self.tasks.values().filter(|task| task.is_leaf() || task.is_flow()) {
             let id = task.at.command;
-            let progress = &self.ledger.rows[&id].progress;
-            let Some((at, timeout)) = progress.started_at.zip(spec_of(task.name).timeout) else {
+            let began_at = self.ledger.rows[&id].began_at();
+            let Some((at, timeout)) = began_at.zip(spec_of(task.name).timeout) else {
                 continue;
             };
             let deadline = at.after(timeout);

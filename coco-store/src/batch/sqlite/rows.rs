@@ -57,7 +57,7 @@ impl Serialize for Start<'_> {
         let row = self.0;
         row!(
             serializer,
-            11,
+            10,
             Id(row.command_id),
             row.command_type,
             row.parent_command_id.map(Id),
@@ -68,7 +68,6 @@ impl Serialize for Start<'_> {
             row.callback_enabled,
             row.progress.status.as_str(),
             row.progress.attempt,
-            row.progress.started_at,
         )
     }
 }
@@ -122,7 +121,7 @@ impl Serialize for End<'_> {
         let progress = self.1;
         row!(
             serializer,
-            9,
+            8,
             Id(self.0),
             progress.status.as_str(),
             progress.attempt,
@@ -131,7 +130,6 @@ impl Serialize for End<'_> {
             progress.return_value.as_deref(),
             progress.end_order,
             progress.ended_at,
-            progress.started_at,
         )
     }
 }

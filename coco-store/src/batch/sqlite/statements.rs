@@ -27,11 +27,11 @@ DELETE FROM command_locks WHERE command_id IN (SELECT unhex(value) FROM json_eac
 pub(super) const INSERT_STARTS: &str = "\
 INSERT INTO command_entities (\
 command_id, command_type, parent_command_id, root_command_id, position, command_parameters, \
-created_at, callback_enabled, status, attempt, started_at, executed, callback_notified, \
+created_at, callback_enabled, status, attempt, executed, callback_notified, \
 hook_attempt, deaths, deaths_end_order) \
 SELECT \
 unhex(value ->> 0), value ->> 1, unhex(value ->> 2), unhex(value ->> 3), value ->> 4, value ->> 5, \
-value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, false, false, 0, 0, 0 \
+value ->> 6, value ->> 7, value ->> 8, value ->> 9, false, false, 0, 0, 0 \
 FROM jsonb_each(?1)";
 
 pub(super) const INSERT_COMMANDS: &str = "\
@@ -63,7 +63,6 @@ callback_notified = new.value ->> 4, \
 return_value = coalesce(new.value ->> 5, return_value), \
 end_order = coalesce(new.value ->> 6, end_order), \
 ended_at = coalesce(new.value ->> 7, ended_at), \
-started_at = coalesce(new.value ->> 8, started_at), \
 stuck_from = NULL, stuck_reason = NULL, hook_attempt = 0, wake_at = NULL, deaths = 0, \
 deaths_end_order = 0 \
 FROM jsonb_each(?1) AS new WHERE command_id = unhex(new.value ->> 0)";

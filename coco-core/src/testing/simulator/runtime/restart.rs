@@ -78,7 +78,7 @@ impl Runtime {
     fn check_waiting(&self, waited: &[CommandId]) {
         for id in waited {
             let progress = &self.ledger.rows[id].progress;
-            let has_begun = progress.started_at.is_some();
+            let has_begun = progress.attempt > 0;
             assert!(!has_begun || self.had_rejections, "{id} begins though the engine stops");
         }
     }
