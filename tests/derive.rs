@@ -3,12 +3,13 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs, unreachable_pub, unused_qualifications, clippy::pedantic)]
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use coco_core::callback::CallbackKind;
-use coco_core::lock::{Lock, LockMode, LockScope};
+use coco_core::lock::{Lock, LockMode, LockProperties, LockScope, LockWait};
 use coco_core::prelude::*;
 use coco_core::{Declaration, DynCommand, Retry, Spec};
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,7 @@ macro_rules! does_nothing {
     )*};
 }
 
-#[derive(LockKey, Serialize, Deserialize, Clone, Copy)]
+#[derive(LockKey, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[lock_key(group = "disk")]
 struct DiskId(u32);
 
@@ -84,6 +85,36 @@ struct MoveDisk {
 struct HTTPFetch2(#[lock(group = "url", exclusive)] String, u8);
 
 #[derive(Command, Serialize, Deserialize)]
+#[command(lock = Execution, wait, crate = facade::commands)]
+struct CopyDisks {
+    #[lock(shared)]
+    sources: Vec<DiskId>,
+    #[lock(exclusive)]
+    target: Option<DiskId>,
+    #[lock(shared)]
+    set: BTreeSet<DiskId>,
+    #[lock(shared, group = "vm")]
+    vms: Vec<Vm>,
+    #[lock(exclusive, group = "name")]
+    name: Option<String>,
+}
+
+/// The `self` of a `macro_rules` is not that of the types that it is given.
+macro_rules! locks_a {
+    ($command:ident, $field:ty, $key:ident, $text:ident) => {
+        #[derive(LockKey, Serialize, Deserialize)]
+        #[lock_key(group = "captured")]
+        struct $key($text);
+
+        #[derive(Command, Serialize, Deserialize)]
+        #[command(lock = Command, wait = "1m30s")]
+        struct $command(#[lock(exclusive)] $field, #[lock(shared)] $key);
+    };
+}
+
+locks_a!(CopyMany, Vec<DiskId>, Captured, String);
+
+#[derive(Command, Serialize, Deserialize)]
 struct Unit;
 
 #[derive(Command, Serialize, Deserialize)]
@@ -96,7 +127,7 @@ struct r#Async {
     r#type: u8,
 }
 
-does_nothing!(Plain, MoveDisk, HTTPFetch2, Unit, r#Async);
+does_nothing!(Plain, MoveDisk, HTTPFetch2, CopyDisks, CopyMany, Unit, r#Async);
 
 impl Execute for Flow {
     type Output = u8;
@@ -193,12 +224,108 @@ fn locks_of_every_form_of_field() {
     assert_eq!(Unit.locks(), []);
 }
 
+fn properties(command: impl DynCommand + 'static) -> LockProperties {
+    let command: Box<dyn DynCommand> = Box::new(command);
+    command.lock_properties()
+}
+
+fn copy_disks() -> CopyDisks {
+    CopyDisks {
+        target: None,
+        sources: Vec::new(),
+        set: BTreeSet::new(),
+        vms: Vec::new(),
+        name: None,
+    }
+}
+
+#[test]
+fn a_field_of_several_keys_is_a_lock_for_each() {
+    let command = CopyDisks {
+        target: Some(DiskId(1)),
+        sources: vec![DiskId(3), DiskId(2)],
+        set: BTreeSet::from([DiskId(5), DiskId(4)]),
+        vms: vec![Vm(1), Vm(2)],
+        name: Some("a|b".to_owned()),
+    };
+    assert_eq!(
+        command.locks(),
+        [
+            lock("disk", "3", LockMode::Shared),
+            lock("disk", "2", LockMode::Shared),
+            lock("disk", "1", LockMode::Exclusive),
+            lock("disk", "4", LockMode::Shared),
+            lock("disk", "5", LockMode::Shared),
+            lock("vm", "vm 1", LockMode::Shared),
+            lock("vm", "vm 2", LockMode::Shared),
+            lock("name", "a|b", LockMode::Exclusive),
+        ]
+    );
+}
+
+#[test]
+fn types_may_come_from_a_macro() {
+    let command = CopyMany(vec![DiskId(1), DiskId(2)], Captured("a".to_owned()));
+    assert_eq!(
+        command.locks(),
+        [
+            lock("disk", "1", LockMode::Exclusive),
+            lock("disk", "2", LockMode::Exclusive),
+            lock("captured", "a", LockMode::Shared),
+        ]
+    );
+}
+
+#[test]
+fn a_field_without_a_key_is_no_lock() {
+    assert_eq!(copy_disks().locks(), []);
+}
+
+#[test]
+fn a_key_of_two_fields_is_locked_once_in_the_stronger_mode() {
+    let (one, two) = (DiskId(1), DiskId(2));
+    let (exclusive, shared) =
+        (lock("disk", "1", LockMode::Exclusive), lock("disk", "2", LockMode::Shared));
+    for command in [
+        CopyDisks { sources: vec![one, two, one, two], target: Some(one), ..copy_disks() },
+        CopyDisks { target: Some(one), set: [one, two].into(), ..copy_disks() },
+    ] {
+        assert_eq!(properties(command).locks(), [exclusive.clone(), shared.clone()]);
+    }
+    let command = CopyDisks { sources: vec![two], set: [two].into(), ..copy_disks() };
+    assert_eq!(properties(command).locks(), [shared]);
+}
+
+#[test]
+fn scope_and_wait_arrive() {
+    let said = |spec: Spec| (spec.scope, spec.wait);
+    let longest = LockWait::AtMost(Duration::from_secs(90));
+    assert_eq!(said(MoveDisk::DESCRIPTOR.spec), (LockScope::Command, LockWait::No));
+    assert_eq!(said(CopyDisks::DESCRIPTOR.spec), (LockScope::Execution, LockWait::Yes));
+    assert_eq!(said(CopyMany::DESCRIPTOR.spec), (LockScope::Command, longest));
+    assert_eq!(said(Plain::DESCRIPTOR.spec), (LockScope::None, LockWait::No));
+
+    let properties = properties(CopyMany(vec![DiskId(1)], Captured(String::new())));
+    assert_eq!((properties.scope(), properties.wait()), (LockScope::Command, longest));
+}
+
 #[test]
 fn names_are_listed_and_sound() {
     coco_core::assert_registry();
     assert_eq!(
         coco_core::stored_names(),
-        ["async", "defaults", "flow", "http_fetch2", "local", "move_disk_1", "plain", "unit"]
+        [
+            "async",
+            "copy_disks",
+            "copy_many",
+            "defaults",
+            "flow",
+            "http_fetch2",
+            "local",
+            "move_disk_1",
+            "plain",
+            "unit"
+        ]
     );
 }
 
@@ -228,7 +355,7 @@ fn a_dyn_command_stands_inside_other_values() {
     let unknown = r#"{"steps":[{"command":"plane","parameters":null}]}"#;
     let error = serde_json::from_str::<Plan>(unknown).err().unwrap().to_string();
     assert!(
-        error.starts_with("unknown variant `plane`, expected one of `async`, `defaults`"),
+        error.starts_with("unknown variant `plane`, expected one of `async`, `copy_disks`"),
         "{error}"
     );
 }

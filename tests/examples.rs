@@ -64,3 +64,15 @@ fn the_crash_sweep_finds_the_bug_and_says_where() {
     assert!(lines[1].starts_with("`pay_carelessly`: crash before commit 2 of 2: "), "{lines:#?}");
     assert_eq!(lines.last().unwrap(), "Pay holds in 4 crashes");
 }
+
+#[test]
+fn the_locks_show_who_waits_for_whom() {
+    let (code, lines) = run("locks", &folder(), None);
+    assert_eq!(code, Some(0));
+    let held = "backup holds disk 17 shared";
+    assert_eq!(lines[..4], [held, held, "resize waits", "backup waits"]);
+    let why = &lines[4];
+    assert!(why.starts_with("the third backup: it waits since "), "{why}");
+    assert!(why.contains(" for disk `17` shared: resize `"), "it is behind the resize: {why}");
+    assert_eq!(lines[5..], ["disk 17 grows in pool 1"]);
+}

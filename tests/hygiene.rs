@@ -41,12 +41,17 @@ pub struct Storage;
 
 /// A command.
 #[derive(::coco_core::Command, ::serde::Serialize, ::serde::Deserialize)]
-#[command(lock = Execution, callback = SerialChildren, needs(Storage), timeout = "1h", concurrency = 2)]
+#[command(lock = Execution, wait = "30s", callback = SerialChildren, needs(Storage))]
+#[command(timeout = "1h", concurrency = 2)]
 pub struct MoveDisk {
     #[lock(exclusive)]
     disk: Disk,
     #[lock(shared, group = "vm")]
     vm: u8,
+    #[lock(shared)]
+    sources: ::std::vec::Vec<Disk>,
+    #[lock(exclusive, group = "target")]
+    target: ::core::option::Option<u8>,
 }
 
 impl ::coco_core::Execute for MoveDisk {
@@ -72,7 +77,12 @@ impl ::coco_core::Execute for WipeDisk {
 
 #[::core::prelude::v1::test]
 fn it_still_works() {
-    let command = MoveDisk { disk: Disk(1), vm: 2 };
-    ::std::assert_eq!(::coco_core::Declaration::locks(&command).len(), 2);
+    let command = MoveDisk {
+        disk: Disk(1),
+        vm: 2,
+        sources: ::std::vec![Disk(2)],
+        target: ::core::option::Option::Some(3),
+    };
+    ::std::assert_eq!(::coco_core::Declaration::locks(&command).len(), 4);
     let _: ::std::boxed::Box<dyn ::coco_core::DynCommand> = ::std::boxed::Box::new(command);
 }

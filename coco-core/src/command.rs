@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::callback::{Callback, CallbackKind};
 use crate::erased::Erased;
 use crate::execute::Execute;
-use crate::lock::{Lock, LockScope};
+use crate::lock::{Lock, LockProperties, LockScope, LockWait};
 use crate::retry::Retry;
 use crate::storable::{NotStorable, storable};
 
@@ -43,6 +43,13 @@ pub trait Declaration {
     /// Catches an implementation written by hand, which nothing would register.
     #[doc(hidden)]
     fn only_the_derive_implements_command(proof: crate::private::Derived);
+}
+
+/// What a command says about its locks now.
+pub(crate) fn lock_properties<C: Command>(command: &C) -> LockProperties {
+    let Spec { scope, wait, .. } = C::DESCRIPTOR.spec;
+    let declared = LockProperties { scope, wait, locks: Vec::new() };
+    command.apply_lock_properties(command.locks().into_iter().fold(declared, LockProperties::with))
 }
 
 /// What can be stored: anything with `Serialize` and `Deserialize`.
@@ -141,6 +148,8 @@ pub struct Spec {
     pub idempotent: bool,
     /// How long it keeps its locks.
     pub scope: LockScope,
+    /// Whether it waits for them.
+    pub wait: LockWait,
     /// How it is retried when `execute` fails.
     pub retry: Option<Retry>,
     /// How long it may take, from its first start, over restarts.

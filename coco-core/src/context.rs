@@ -8,6 +8,7 @@ mod cancel;
 mod child;
 mod flow;
 pub(crate) mod leaf;
+mod lock;
 pub(crate) mod requests;
 mod wake;
 
@@ -15,8 +16,8 @@ use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 pub(crate) use self::cancel::CancelFlag;
 pub use self::child::ChildOutcome;
@@ -27,6 +28,7 @@ pub(crate) use self::wake::inside_engine_wake;
 use crate::callback::RunsOnce;
 use crate::command::{Command, Needs};
 use crate::id::CommandId;
+use crate::lock::{Lock, LockProperties};
 
 /// The context of `execute`.
 pub struct Context<C> {
@@ -51,6 +53,10 @@ pub(crate) struct Inner {
     pub(crate) resources: Arc<Resources>,
     pub(crate) requests: Requests,
     pub(crate) hook_attempt: u32,
+    /// What it says about its locks: those that it holds since before this run.
+    locks: Arc<LockProperties>,
+    /// The locks that this run was given.
+    late: Mutex<Vec<Lock>>,
     cancel: Arc<CancelFlag>,
     /// Where a leaf asks; none for what is no leaf.
     asks: Option<LeafAsks>,
@@ -73,8 +79,9 @@ impl Scope {
         asks: Option<LeafAsks>,
         cancel: Arc<CancelFlag>,
     ) -> Self {
-        let RunOf { id, attempt, hook_attempt, parent } = run;
+        let RunOf { id, attempt, hook_attempt, parent, locks } = run;
         let (is_default_hook, has_begun) = (AtomicBool::new(false), AtomicBool::new(false));
+        let late = Mutex::default();
         Self(Arc::new(Inner {
             id,
             attempt,
@@ -82,6 +89,8 @@ impl Scope {
             resources,
             requests,
             hook_attempt,
+            locks,
+            late,
             cancel,
             asks,
             is_default_hook,
@@ -135,6 +144,8 @@ pub(crate) struct RunOf {
     pub(crate) attempt: u32,
     pub(crate) hook_attempt: u32,
     pub(crate) parent: Option<Parent>,
+    /// What it says about its locks, with those that it holds.
+    pub(crate) locks: Arc<LockProperties>,
 }
 
 impl<C> Context<C> {

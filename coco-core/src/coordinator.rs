@@ -1,6 +1,8 @@
 //! What a program holds: it starts the engine, submits commands and stops it.
 
 mod handle;
+mod locks;
+mod why;
 
 use std::any::Any;
 use std::fmt;
@@ -12,7 +14,8 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub use self::handle::CommandHandle;
-use crate::command::{Command, Descriptor};
+pub use self::locks::Locks;
+use crate::command::{Command, Descriptor, lock_properties};
 use crate::context::Resources;
 use crate::entity::{Audit, CommandEntity};
 use crate::error::{EngineError, Result};
@@ -52,6 +55,7 @@ struct Inner {
     line: Line,
     engine: JoinHandle<()>,
     clock: Clock,
+    registry: Arc<Registry>,
     report: StartReport,
 }
 
@@ -162,10 +166,10 @@ impl Builder {
         let (store, resources) = (Arc::clone(&self.store), Arc::new(self.resources));
         let (started, found) = oneshot::channel();
         let (engine, ears, line) =
-            Engine::new(store, lease, registry, resources, self.settings, started);
+            Engine::new(store, lease, Arc::clone(&registry), resources, self.settings, started);
         let engine = tokio::spawn(engine.run(ears));
         let (clock, report) = (self.settings.clock, StartReport::default());
-        let mut inner = Inner { store: self.store, line, engine, clock, report };
+        let mut inner = Inner { store: self.store, line, engine, clock, registry, report };
         inner.report = found.await.map_err(|_| EngineError::Shutdown)??;
         Ok(Coordinator(Arc::new(inner)))
     }
@@ -198,8 +202,8 @@ impl Coordinator {
         &self.0.report
     }
 
-    /// Submits a command as the root of a new tree. `Ok`: it is stored durably, with its locks,
-    /// and runs to its end whatever happens to this process.
+    /// Submits a command as the root of a new tree. `Ok`: it is stored durably, with its locks or
+    /// its place in line for them, and runs to its end whatever happens to this process.
     ///
     /// When the future is dropped, the command may be submitted or not.
     ///
@@ -270,10 +274,10 @@ impl Coordinator {
     }
 
     async fn submit_as<C: Command>(&self, command: C, how: How) -> Result<CommandHandle<C>> {
-        let id = CommandId::from_uuid(Uuid::now_v7());
+        let id = new_id();
         let spec = &C::DESCRIPTOR.spec;
-        let locks = command.locks();
-        storable_keys(&locks)?;
+        let locks = lock_properties(&command);
+        storable_keys(locks.locks())?;
         let How { key, start_at, again } = how;
         key.iter().try_for_each(|key| storable_text(key))?;
         let parameters = command.encode()?;
@@ -422,6 +426,11 @@ impl Coordinator {
         self.0.ask(Request::Stop { within, reply })?;
         self.0.line.answer(stopped).await
     }
+}
+
+/// The identity of a new root.
+fn new_id() -> CommandId {
+    CommandId::from_uuid(Uuid::now_v7())
 }
 
 impl fmt::Debug for Coordinator {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::id::CommandId;
+use crate::lock::Lock;
 use crate::status::CommandStatus;
 use crate::time::Timestamp;
 
@@ -140,6 +141,8 @@ pub struct OnceResult {
     pub return_value: Option<Arc<str>>,
     /// Why it failed: a [`Failure`](crate::Failure) as JSON.
     pub failure: Option<Arc<str>>,
+    /// The lock, where it is the answer to a request for one.
+    pub lock: Option<Lock>,
 }
 
 /// A sleep of a flow, in the table `sleeps`. When it ends, its end is a [`OnceResult`] at the same
@@ -212,7 +215,7 @@ impl std::str::FromStr for Undo {
 pub struct Audit {
     /// When.
     pub at: Timestamp,
-    /// What: `cancel`, `retry`, `abandon` or `resubmit`.
+    /// What: `cancel`, `retry`, `abandon`, `resubmit` or `force_release`.
     pub action: Cow<'static, str>,
     /// To which command.
     pub command_id: CommandId,

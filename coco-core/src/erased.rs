@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::command::{Command, Descriptor, Stored, readable};
+use crate::command::{Command, Descriptor, Stored, lock_properties, readable};
 use crate::context::{Context, LeafContext, Scope};
 use crate::error::Error;
 use crate::failure::{Failure, FailureKind};
-use crate::lock::Lock;
+use crate::lock::LockProperties;
 use crate::retry::Again;
 use crate::storable::NotStorable;
 
@@ -30,8 +30,8 @@ pub trait Erased: Send + Sync {
     /// When no store would take it.
     fn to_json(&self) -> Result<Arc<str>, NotStorable>;
 
-    /// The locks that its fields declare.
-    fn declared_locks(&self) -> Vec<Lock>;
+    /// What it says about its locks.
+    fn lock_properties(&self) -> LockProperties;
 
     /// Runs one method of it.
     #[doc(hidden)]
@@ -106,8 +106,8 @@ impl<C: Command> Erased for C {
         self.encode()
     }
 
-    fn declared_locks(&self) -> Vec<Lock> {
-        self.locks()
+    fn lock_properties(&self) -> LockProperties {
+        lock_properties(self)
     }
 
     fn call<'a>(

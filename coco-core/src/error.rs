@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
+use crate::lock::{Lock, LockConflict, LockTimedOut, WouldDeadlock};
 use crate::retry::Again;
+use crate::storable::NotStorable;
 
 /// `Result` with coco's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -18,7 +20,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// What the engine itself says keeps its type: look for a [`Failure`], a
 /// [`LockConflict`](crate::lock::LockConflict) or an [`EngineError`] with [`Error::downcast_ref`].
-/// An error that ends a command is stored as a [`Failure`].
+/// An error that ends a command is stored as a [`Failure`]; one about a lock keeps its kind and its
+/// data then.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -91,7 +94,8 @@ impl Error {
         let mut failure = match source.downcast::<Failure>() {
             Ok(failure) => *failure,
             Err(source) => {
-                let mut failure = Failure::new(FailureKind::Failed, source.to_string());
+                let mut failure = known(&*source)
+                    .unwrap_or_else(|| Failure::new(FailureKind::Failed, source.to_string()));
                 let mut cause = source.source();
                 while let Some(error) = cause {
                     failure.chain.push(error.to_string());
@@ -104,6 +108,18 @@ impl Error {
         failure.data = data.or(failure.data);
         failure.of(command).fitting()
     }
+}
+
+/// The failure of an error whose sort is known, though a command's own code returned it.
+fn known(source: &(dyn StdError + 'static)) -> Option<Failure> {
+    let conflict = source.downcast_ref().map(|conflict: &LockConflict| conflict.into());
+    let deadlock = || source.downcast_ref().map(|deadlock: &WouldDeadlock| deadlock.into());
+    let timed_out = || source.downcast_ref().map(|timed_out: &LockTimedOut| timed_out.into());
+    let not_storable = || {
+        let why = source.downcast_ref::<NotStorable>()?;
+        Some(Failure::new(FailureKind::NotStorable, why.to_string()))
+    };
+    conflict.or_else(deadlock).or_else(timed_out).or_else(not_storable)
 }
 
 impl<E: StdError + Send + Sync + 'static> From<E> for Error {
@@ -183,6 +199,38 @@ pub enum EngineError {
         /// The stored name of who has it.
         command_type: String,
     },
+    /// The command does not say how long it keeps a lock, so it cannot take one.
+    #[error(
+        "command `{0}` does not say how long it keeps a lock: write `#[command(lock = Execution)]`, \
+         or `with_scope` in `apply_lock_properties` where no field is a lock"
+    )]
+    NoLockScope(CommandId),
+    /// An undo command takes no locks: it runs under those of the command that registered it. Let
+    /// that one take the lock, before what is to be undone.
+    #[error(
+        "the undo command `{0}` takes no locks: it runs under those of the command that registered it"
+    )]
+    LockInUndo(CommandId),
+    /// The command does not hold the lock, as far as this run of it knows.
+    #[error(
+        "command `{command}` does not hold {} `{}` {mode}: declare it with `#[lock({mode})]`, or take \
+         it with `cx.lock`",
+        lock.group, lock.key, mode = lock.mode.as_str()
+    )]
+    NotHeld {
+        /// The command.
+        command: CommandId,
+        /// The lock that was asked about.
+        lock: Lock,
+    },
+    /// The command has let go of the lock that was to be taken from it.
+    #[error("command `{command}` does not hold {} `{}` any more", lock.group, lock.key)]
+    LockGone {
+        /// The command.
+        command: CommandId,
+        /// The lock.
+        lock: Lock,
+    },
     /// The stored output is not what the type reads.
     #[error("the output of `{command}` cannot be read as `{expected}`: {reason}")]
     Output {
@@ -198,6 +246,12 @@ pub enum EngineError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Timestamp;
+    use crate::lock::{ConflictReason, LockMode, WaitsFor};
+
+    fn lock() -> Lock {
+        Lock { group: "disk".into(), key: "7".to_owned(), mode: LockMode::Shared }
+    }
 
     #[derive(Debug, thiserror::Error)]
     #[error("cannot copy")]
@@ -229,6 +283,66 @@ mod tests {
         let passed_on = Error::from(failure.clone()).into_failure(id(2));
         assert_eq!(passed_on, failure);
         assert_eq!(Error::other("plain").into_failure(id(2)).message, "plain");
+    }
+
+    /// What a command's own code returns of a lock that it did not get, is stored as what it is.
+    #[test]
+    fn an_error_about_a_lock_keeps_its_kind_and_its_data() {
+        let command = CommandId::from_uuid(uuid::Uuid::from_u128(1));
+        let conflict = LockConflict {
+            group: "disk".to_owned(),
+            key: "7".to_owned(),
+            mode: LockMode::Shared,
+            holder: command,
+            command_type: "copy".to_owned(),
+            since: Timestamp::from_micros(5),
+            reason: ConflictReason::Ahead,
+        };
+        let waits_for = WaitsFor {
+            command,
+            command_type: "copy".to_owned(),
+            group: "disk".to_owned(),
+            key: "7".to_owned(),
+            holder: command,
+        };
+        let deadlock = WouldDeadlock { cycle: vec![waits_for] };
+        let timed_out = LockTimedOut { locks: vec![lock()] };
+
+        let failure = Error::from(conflict.clone()).with_code("E7").into_failure(command);
+        assert_eq!(
+            (failure.kind, &failure.message),
+            (FailureKind::LockConflict, &conflict.to_string())
+        );
+        assert_eq!((failure.command, failure.code.as_deref()), (Some(command), Some("E7")));
+        assert_eq!(
+            serde_json::from_value::<LockConflict>(failure.data.unwrap()).unwrap(),
+            conflict
+        );
+
+        let failure = Error::from(deadlock.clone()).into_failure(command);
+        assert_eq!(
+            (failure.kind, &failure.message),
+            (FailureKind::WouldDeadlock, &deadlock.to_string())
+        );
+        assert_eq!(
+            serde_json::from_value::<WouldDeadlock>(failure.data.unwrap()).unwrap(),
+            deadlock
+        );
+
+        let failure = Error::from(timed_out.clone()).into_failure(command);
+        assert_eq!(
+            (failure.kind, &failure.message),
+            (FailureKind::LockTimedOut, &timed_out.to_string())
+        );
+        assert_eq!(
+            serde_json::from_value::<LockTimedOut>(failure.data.unwrap()).unwrap(),
+            timed_out
+        );
+
+        let own_data = Error::from(timed_out).with_data(7).into_failure(command);
+        assert_eq!(own_data.data, Some(7.into()));
+        let not_storable = Error::from(NotStorable::Nul).into_failure(command);
+        assert_eq!(not_storable.kind, FailureKind::NotStorable);
     }
 
     #[test]
@@ -286,6 +400,32 @@ mod tests {
                     "the key `order 7` belongs to pay `{command}`, which is another command or has \
                      other parameters"
                 ),
+            ),
+            (
+                EngineError::NoLockScope(command),
+                format!(
+                    "command `{command}` does not say how long it keeps a lock: write \
+                     `#[command(lock = Execution)]`, or `with_scope` in `apply_lock_properties` where \
+                     no field is a lock"
+                ),
+            ),
+            (
+                EngineError::LockInUndo(command),
+                format!(
+                    "the undo command `{command}` takes no locks: it runs under those of the command \
+                     that registered it"
+                ),
+            ),
+            (
+                EngineError::NotHeld { command, lock: lock() },
+                format!(
+                    "command `{command}` does not hold disk `7` shared: declare it with \
+                     `#[lock(shared)]`, or take it with `cx.lock`"
+                ),
+            ),
+            (
+                EngineError::LockGone { command, lock: lock() },
+                format!("command `{command}` does not hold disk `7` any more"),
             ),
             (output("odd"), format!("the output of `{command}` cannot be read as `u64`: odd")),
         ] {

@@ -6,6 +6,7 @@ use crate::command::Stored;
 use crate::context::{Context, LeafContext};
 use crate::error::Result;
 use crate::failure::Failure;
+use crate::lock::LockProperties;
 
 /// What a command does.
 ///
@@ -37,6 +38,13 @@ pub trait Execute: Sized + Send + Sync + 'static {
     fn validate(&self, cx: &LeafContext<Self>) -> impl Future<Output = Result<()>> + Send {
         let _ = cx;
         ready(Ok(()))
+    }
+
+    /// Changes what the command says about its locks, by its fields: the rest is said by
+    /// `#[command(lock = …, wait = …)]` and `#[lock(…)]`. Called before the command is stored, and
+    /// again after a restart, so it has to say the same each time: it sees no context.
+    fn apply_lock_properties(&self, properties: LockProperties) -> LockProperties {
+        properties
     }
 
     /// Called, at least once, when the command has succeeded.

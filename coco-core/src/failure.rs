@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::id::CommandId;
+use crate::lock::{LockConflict, LockTimedOut, WouldDeadlock};
 
 /// Longest message, code or chain entry that is kept, in bytes.
 const LONGEST_TEXT: usize = 16 * 1024;
@@ -27,6 +28,11 @@ pub enum FailureKind {
     Refused,
     /// A lock that it needs is held by another command; nothing was done.
     LockConflict,
+    /// To wait for a lock would never end, because whoever has it waits for this command in turn;
+    /// nothing was done.
+    WouldDeadlock,
+    /// It waited for a lock longer than it may; nothing was done.
+    LockTimedOut,
     /// The engine died while the code ran, and the command is not idempotent: what it was about
     /// may have half happened.
     Restarted,
@@ -85,6 +91,11 @@ impl Failure {
         }
     }
 
+    /// A failure of `kind` that keeps what an error of the engine says for programs to read.
+    fn with_data(kind: FailureKind, error: &(impl std::error::Error + Serialize)) -> Self {
+        Self { data: serde_json::to_value(error).ok(), ..Self::new(kind, error.to_string()) }
+    }
+
     /// Names the command that failed, unless one is named already.
     #[must_use]
     pub fn of(mut self, command: CommandId) -> Self {
@@ -130,6 +141,24 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<&LockConflict> for Failure {
+    fn from(conflict: &LockConflict) -> Self {
+        Self::with_data(FailureKind::LockConflict, conflict)
+    }
+}
+
+impl From<&WouldDeadlock> for Failure {
+    fn from(deadlock: &WouldDeadlock) -> Self {
+        Self::with_data(FailureKind::WouldDeadlock, deadlock)
+    }
+}
+
+impl From<&LockTimedOut> for Failure {
+    fn from(timed_out: &LockTimedOut) -> Self {
+        Self::with_data(FailureKind::LockTimedOut, timed_out)
+    }
+}
 
 #[cfg(test)]
 mod tests {

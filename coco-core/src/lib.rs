@@ -99,10 +99,13 @@
 //! # Locks
 //!
 //! `#[lock(exclusive)]` and `#[lock(shared)]` on fields, with `lock = Execution` or
-//! `lock = Command` for how long. All are taken or none, in the commit that starts the command. A
-//! command may take what its ancestors hold. A root that meets a conflict is not submitted, a
-//! child fails; [`lock::LockConflict`] names the holder. What may still have to be undone keeps
-//! its locks: those of a child that has succeeded pass to its parent. See [`lock`].
+//! `lock = Command` for how long. All are taken or none, in the commit that lets the command begin.
+//! A command may take what its ancestors hold. With `wait` or `wait = "30s"` it waits in line, over
+//! restarts; without, a root that meets a conflict is not submitted and a child fails, and
+//! [`lock::LockConflict`] names who is in the way. What may still have to be undone keeps its locks:
+//! those of a child that has succeeded pass to its parent. [`Context::lock`] takes one more while
+//! the command runs, and [`Context::held`] is the proof that your own functions can demand. The page
+//! of [`lock`] has the rules, and a picture.
 //!
 //! # Failures
 //!
@@ -227,12 +230,13 @@ use __private as private;
 pub use coco_macros::{Command, LockKey};
 pub use command::{Command, Declaration, Descriptor, Need, Needs, Spec, Stored};
 pub use context::{ChildOutcome, Context, LeafContext, Outcome};
-pub use coordinator::{Builder, CommandHandle, Coordinator};
+pub use coordinator::{Builder, CommandHandle, Coordinator, Locks};
 pub use erased::DynCommand;
 pub use error::{EngineError, Error, Result};
 pub use execute::Execute;
 pub use failure::{Failure, FailureKind};
 pub use id::CommandId;
+pub use machine::{Pause, WaitingChild, Why};
 pub use recovery::{Quarantine, StartReport};
 pub use registry::{RegistryError, assert_registry, stored_names};
 pub use retry::Retry;

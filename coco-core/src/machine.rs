@@ -23,6 +23,7 @@ mod flow;
 mod input;
 mod limits;
 mod load;
+mod locks;
 mod node;
 mod reject;
 mod rest;
@@ -34,9 +35,11 @@ mod suspects;
 mod tests;
 mod tree;
 mod undo;
+mod why;
 
-use std::collections::HashMap;
 use std::time::Duration;
+
+use rustc_hash::FxHashMap;
 
 pub(crate) use self::input::{
     Address, Effect, Entry, FlowEnd, Happened, Input, Load, Loaded, LoadedCommand,
@@ -47,6 +50,8 @@ use self::limits::Limits;
 use self::step::Step;
 use self::suspects::Suspects;
 use self::tree::{Tree, Turn};
+pub(crate) use self::why::why_stored;
+pub use self::why::{Pause, WaitingChild, Why};
 use crate::id::CommandId;
 use crate::retry::Retry;
 use crate::time::Timestamp;
@@ -79,7 +84,7 @@ pub(crate) struct Settings {
 
 impl Machine {
     pub(crate) fn new(settings: Settings) -> Self {
-        let (trees, limits, suspects) = (HashMap::new(), Limits::default(), Suspects::default());
+        let (trees, limits, suspects) = (Trees::default(), Limits::default(), Suspects::default());
         let (left, rests, is_stopping) = (Vec::new(), 0, false);
         Self { trees, limits, suspects, settings, left, rests, is_stopping }
     }
@@ -95,7 +100,8 @@ impl Machine {
     /// longer there is ignored.
     pub(crate) fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output>) {
         let Self { trees, limits, suspects, settings, left, rests, is_stopping } = self;
-        let mut turn = Turn { now, settings: *settings, limits, left, rests, out };
+        let is_crowded = trees.len() >= settings.most_trees / 2;
+        let mut turn = Turn { now, settings: *settings, limits, left, rests, is_crowded, out };
         match input {
             Input::Submit(submit) if trees.len() >= settings.most_trees => {
                 Tree::submit_unadmitted(&mut turn, submit);
@@ -119,8 +125,12 @@ impl Machine {
                 roots.sort_unstable_by_key(|(root, _)| **root);
                 return roots.into_iter().for_each(|(_, tree)| tree.stop(&mut turn));
             }
-            // An attempt, or the end of a sleep, is for the next engine.
-            Input::Of { what: Happened::Due(_), .. } if *is_stopping => return,
+            // An attempt, a start, or the end of a sleep, is for the next engine.
+            Input::Of { what: Happened::Due(_) | Happened::HasLocks { number: 0 }, .. }
+                if *is_stopping =>
+            {
+                return;
+            }
             Input::Of { at, what } => happened(trees, &mut turn, at, what),
         }
         if *is_stopping {
@@ -141,8 +151,10 @@ impl Machine {
         with_place.for_each(|node| self.limits.free(node.spec));
         let mut held = tree.held;
         for (command, node) in tree.nodes {
-            let accepts = node.early_cancels.into_iter();
-            let accepts: Vec<_> = accepts.map(|(ticket, _)| Effect::Accept { ticket }).collect();
+            let in_line = node.late.into_values().filter(|late| late.in_line.is_some());
+            let waiting = in_line.filter_map(|late| late.ticket);
+            let tickets = node.early_cancels.into_iter().map(|(ticket, _)| ticket).chain(waiting);
+            let accepts: Vec<_> = tickets.map(|ticket| Effect::Accept { ticket }).collect();
             let step = Step { root, command, request: None, writes: Vec::new() };
             held.extend(accepts.into_iter().map(|accept| (step.clone(), vec![accept])));
         }
@@ -160,6 +172,21 @@ impl Machine {
         self.trees.len()
     }
 
+    /// Who waits in line, as the trees know it that have nothing to say.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (Address, i32, Option<Timestamp>)> {
+        let quiet = self.trees.values().filter(|tree| tree.held.is_empty());
+        quiet.flat_map(|tree| {
+            tree.nodes.iter().flat_map(|(id, node)| {
+                let at = Address { root: tree.root, command: *id };
+                let start = node.in_line.map(|until| (at, 0, until));
+                let late =
+                    node.late.iter().filter_map(|(number, late)| Some((*number, late.in_line?)));
+                start.into_iter().chain(late.map(move |(number, until)| (at, number, until)))
+            })
+        })
+    }
+
     /// How many more are admitted now.
     pub(crate) fn room(&self) -> usize {
         self.settings.most_trees.saturating_sub(self.trees.len())
@@ -172,7 +199,7 @@ impl Machine {
 }
 
 /// All trees that run, by their roots.
-type Trees = HashMap<CommandId, Tree>;
+type Trees = FxHashMap<CommandId, Tree>;
 
 fn happened(trees: &mut Trees, turn: &mut Turn<'_>, at: Address, what: Happened) {
     match trees.get_mut(&at.root) {

@@ -3,7 +3,7 @@
 #[cfg(feature = "derive")]
 pub use coco_macros::LockKey;
 
-pub use crate::lock::LockKey;
+pub use crate::lock::{Exclusive, Held, LockKey, Shared};
 pub use crate::{
     Command, CommandHandle, CommandId, Context, Coordinator, Error, Execute, Failure, LeafContext,
     Result, Retry,

@@ -13,6 +13,7 @@ use crate::command::Descriptor;
 use crate::entity::{CommandEntity, Compensation, OnceResult, Sleep, TreeRows, Unreadable};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
+use crate::lock::LockProperties;
 use crate::machine::{Load, Loaded, LoadedCommand, LoadedCompensation, Stored, Undoable};
 use crate::registry::Registry;
 use crate::retry::Retry;
@@ -172,9 +173,9 @@ fn decode_command(
     let was_stored = !was_never_read(&row);
     let decoded = caught(|| {
         let locks = if needs.locks {
-            descriptor.decode(&row.command_parameters).map_err(|e| e.to_string())?.declared_locks()
+            descriptor.decode(&row.command_parameters).map_err(|e| e.to_string())?.lock_properties()
         } else {
-            Vec::new()
+            LockProperties::default()
         };
         let canonical = if needs.canonical && was_stored {
             Some(descriptor.canonical(&row.command_parameters)?)

@@ -19,3 +19,4 @@ pub(crate) mod request;
 mod tasks;
 mod undo;
 pub(crate) mod watch;
+pub(crate) mod why;

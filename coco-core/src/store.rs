@@ -2,7 +2,7 @@
 //!
 //! A store knows no command and decides nothing of its own: what is to be written comes as
 //! [`Step`]s from the machine, and who gets a lock is decided by
-//! [`lock::decide`](crate::lock::decide), which the store calls inside the commit. The suite in
+//! [`LockTable`](crate::lock::LockTable), which the store uses inside the commit. The suite in
 //! [`testing::conformance`](crate::testing) (feature `testing`) says what a store has to do, and
 //! runs it.
 
@@ -18,8 +18,9 @@ use std::sync::Arc;
 pub use self::memory::MemoryStore;
 use crate::entity::{Audit, CommandEntity, TreeRows};
 use crate::id::CommandId;
-use crate::lock::LockConflict;
+use crate::lock::{Grant, HeldLock, LockConflict, LockRefusal, WaitingRequest, WouldDeadlock};
 pub use crate::machine::step::{Step, Write};
+use crate::time::Timestamp;
 
 /// A boxed future, so that a store can stand behind `dyn`.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -53,7 +54,7 @@ pub trait Store: Send + Sync + 'static {
         &'a self,
         lease: &'a Lease,
         steps: Arc<[Step]>,
-    ) -> StoreFuture<'a, Result<Vec<Outcome>, CommitError>>;
+    ) -> StoreFuture<'a, Result<Committed, CommitError>>;
 
     /// The trees whose root is not terminal, ordered by root, after `after`, at most `limit`; fewer
     /// only where there are no more. A tree with a row that cannot be read is there, and says so:
@@ -85,6 +86,13 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Unreadable`], [`StoreError::Unavailable`], [`StoreError::Damaged`].
     fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>>;
+
+    /// Who holds what, and who waits for what, each in no order. `behind`: only on the keys that
+    /// this command waits for.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`], [`StoreError::Unavailable`], [`StoreError::Damaged`].
+    fn locks(&self, behind: Option<CommandId>) -> StoreFuture<'_, Result<LockRows, StoreError>>;
 }
 
 impl<S: Store + ?Sized> Store for Arc<S> {
@@ -100,7 +108,7 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         &'a self,
         lease: &'a Lease,
         steps: Arc<[Step]>,
-    ) -> StoreFuture<'a, Result<Vec<Outcome>, CommitError>> {
+    ) -> StoreFuture<'a, Result<Committed, CommitError>> {
         (**self).commit(lease, steps)
     }
 
@@ -123,6 +131,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
     fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>> {
         (**self).audit(root)
     }
+
+    fn locks(&self, behind: Option<CommandId>) -> StoreFuture<'_, Result<LockRows, StoreError>> {
+        (**self).locks(behind)
+    }
 }
 
 /// The right of one engine to write, until another acquires the store.
@@ -141,20 +153,55 @@ impl fmt::Debug for Lease {
     }
 }
 
+/// What became of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// For each step, in their order.
+    pub outcomes: Vec<Outcome>,
+    /// The requests in line that were granted, because somebody let go: of this batch as well as of
+    /// earlier ones.
+    pub granted: Vec<Grant>,
+}
+
+/// The lock table as it is stored, or a part of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LockRows {
+    /// Who holds what.
+    pub held: Vec<HeldLock>,
+    /// Who waits for what.
+    pub waiting: Vec<WaitingRequest>,
+}
+
 /// What became of one step of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
     /// It is stored durably.
     Applied,
-    /// A lock of its request is held by another; nothing of the step is stored.
+    /// Another is in the way of its request; nothing of the step is stored.
     Conflict(LockConflict),
+    /// Its request would wait for itself; nothing of the step is stored.
+    WouldDeadlock(WouldDeadlock),
+    /// Its request waits in line; nothing else of the step is stored.
+    Queued {
+        /// Until when it waits, where that has an end.
+        until: Option<Timestamp>,
+    },
     /// The root that it inserts has the submit key of this command; nothing of the step is stored.
     Duplicate(CommandId),
     /// The store refused its data, for this reason; nothing of the step is stored.
     Rejected(String),
     /// An earlier step of the same tree was rejected in this batch; nothing of it is stored.
     Skipped,
+}
+
+impl From<LockRefusal> for Outcome {
+    fn from(refusal: LockRefusal) -> Self {
+        match refusal {
+            LockRefusal::Conflict(conflict) => Self::Conflict(conflict),
+            LockRefusal::WouldDeadlock(cycle) => Self::WouldDeadlock(cycle),
+        }
+    }
 }
 
 /// Why a batch was not committed.

@@ -5,7 +5,10 @@ use std::time::Duration;
 use proc_macro2::Span;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Attribute, Data, DeriveInput, Field, LitStr, Member, MetaList, Path, Type};
+use syn::{
+    Attribute, Data, DeriveInput, Field, GenericArgument, LitStr, Member, MetaList, Path,
+    PathArguments, Type,
+};
 
 use crate::attr::{Attr, Slot};
 use crate::errors::Errors;
@@ -15,6 +18,7 @@ const COMMAND: Attr = Attr {
     keys: &[
         "name",
         "lock",
+        "wait",
         "callback",
         "needs",
         "idempotent",
@@ -39,6 +43,8 @@ pub(crate) struct Command<'a> {
 pub(crate) struct Keys {
     pub(crate) name: Slot<LitStr>,
     pub(crate) lock: Slot<LockScope>,
+    /// How long at most, if that is said.
+    pub(crate) wait: Slot<Option<Duration>>,
     pub(crate) callback: Slot<Callback>,
     pub(crate) needs: Slot<Vec<Type>>,
     pub(crate) idempotent: Slot<()>,
@@ -46,6 +52,9 @@ pub(crate) struct Keys {
     pub(crate) timeout: Slot<Duration>,
     pub(crate) concurrency: Slot<u32>,
     pub(crate) crate_path: Slot<Path>,
+    /// False when an attribute of the struct could not be read, so that a key which seems to be
+    /// left out may be there.
+    pub(crate) sound: bool,
 }
 
 /// The words after `lock =`.
@@ -77,17 +86,23 @@ pub(crate) struct LockField<'a> {
     /// The first `#[lock(…)]` of the field.
     pub(crate) attribute: Span,
     pub(crate) member: Member,
-    pub(crate) ty: &'a Type,
+    /// The type of the key, or of each key in a container.
+    pub(crate) key: &'a Type,
+    pub(crate) is_container: bool,
     pub(crate) exclusive: Slot<()>,
     pub(crate) shared: Slot<()>,
     pub(crate) group: Slot<LitStr>,
-    /// False when a key of the attribute could not be read.
+    /// False when the attribute could not be read, or is not the only one.
     pub(crate) sound: bool,
 }
+
+/// What a field may hold several keys in.
+const CONTAINERS: [&str; 3] = ["Option", "Vec", "BTreeSet"];
 
 impl<'a> Command<'a> {
     pub(crate) fn read(input: &'a DeriveInput, errors: &mut Errors) -> Self {
         let mut keys = Keys::default();
+        let before = errors.count();
         for attribute in &input.attrs {
             if COMMAND.is(attribute) {
                 keys.read(attribute, errors);
@@ -99,6 +114,7 @@ impl<'a> Command<'a> {
                 );
             }
         }
+        keys.sound = errors.count() == before;
         let mut lock_fields = Vec::new();
         for (member, field) in members(&input.data) {
             for attribute in field.attrs.iter().filter(|attribute| COMMAND.is(attribute)) {
@@ -107,6 +123,11 @@ impl<'a> Command<'a> {
             lock_fields.extend(LockField::read(member, field, errors));
         }
         Self { input, keys, lock_fields }
+    }
+
+    /// Whether it was not said how long locks are held.
+    pub(crate) const fn has_no_scope(&self) -> bool {
+        self.keys.lock.key().is_none() && self.keys.sound
     }
 
     /// The name that stands for the type in the store.
@@ -123,6 +144,7 @@ impl Keys {
         COMMAND.read(attribute, errors, |name, key| match name {
             "name" => key.text(&mut self.name),
             "lock" => key.word("lock scope", LockScope::WORDS, &mut self.lock),
+            "wait" => key.flag_or_duration(&mut self.wait),
             "callback" => key.word("callback", Callback::WORDS, &mut self.callback),
             "needs" => key.types(&mut self.needs),
             "idempotent" => key.flag(&mut self.idempotent),
@@ -169,19 +191,21 @@ impl<'a> LockField<'a> {
     fn read(member: Member, field: &'a Field, errors: &mut Errors) -> Option<Self> {
         let mut attributes = field.attrs.iter().filter(|attribute| LOCK.is(attribute));
         let attribute = attributes.next()?;
+        let before = errors.count();
         for second in attributes {
             errors.push(second.path().span(), "a field has one `#[lock(…)]`");
         }
+        let contained = contained(&field.ty);
         let mut this = Self {
             attribute: attribute.path().span(),
             member,
-            ty: &field.ty,
+            key: contained.unwrap_or(&field.ty),
+            is_container: contained.is_some(),
             exclusive: Slot::default(),
             shared: Slot::default(),
             group: Slot::default(),
             sound: true,
         };
-        let before = errors.count();
         LOCK.read(attribute, errors, |name, key| match name {
             "exclusive" => key.flag(&mut this.exclusive),
             "shared" => key.flag(&mut this.shared),
@@ -189,6 +213,22 @@ impl<'a> LockField<'a> {
         });
         this.sound = errors.count() == before;
         Some(this)
+    }
+}
+
+/// The `K` of a container of keys. A macro sees no further than the name, so an alias is none.
+fn contained(ty: &Type) -> Option<&Type> {
+    let last = match ty {
+        // What a `macro_rules` has captured.
+        Type::Group(group) => return contained(&group.elem),
+        Type::Path(ty) => ty.path.segments.last()?,
+        _ => return None,
+    };
+    let is_container = CONTAINERS.iter().any(|name| last.ident == name);
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    match arguments.args.first()? {
+        GenericArgument::Type(key) if is_container && arguments.args.len() == 1 => Some(key),
+        _ => None,
     }
 }
 
@@ -219,7 +259,12 @@ pub(crate) fn members(data: &Data) -> Vec<(Member, &Field)> {
 
 #[cfg(test)]
 mod tests {
-    use super::snake_case;
+    use proc_macro2::{Delimiter, Group, TokenStream};
+    use quote::quote;
+    use syn::Type;
+
+    use super::{contained, snake_case};
+    use crate::attr::written;
 
     #[test]
     fn default_names() {
@@ -236,6 +281,41 @@ mod tests {
             ("Vm2Vm", "vm2_vm"),
         ] {
             assert_eq!(snake_case(name), expected);
+        }
+    }
+
+    fn key_in(ty: TokenStream) -> Option<String> {
+        contained(&syn::parse2::<Type>(ty).unwrap()).map(written)
+    }
+
+    #[test]
+    fn containers_are_known_by_their_name() {
+        for ty in [
+            quote!(Option<disk::Id>),
+            quote!(Vec<disk::Id>),
+            quote!(std::vec::Vec<disk::Id>),
+            quote!(::std::collections::BTreeSet<disk::Id,>),
+        ] {
+            assert_eq!(key_in(ty.clone()).as_deref(), Some("disk::Id"), "{ty}");
+        }
+        assert_eq!(key_in(quote!(Option<Vec<u8>>)).as_deref(), Some("Vec<u8>"));
+        let captured = Group::new(Delimiter::None, quote!(Vec<u8>));
+        assert_eq!(key_in(quote!(#captured)).as_deref(), Some("u8"));
+    }
+
+    #[test]
+    fn other_types_are_keys_themselves() {
+        for ty in [
+            quote!(DiskId),
+            quote!(Vec),
+            quote!(Vec::<u8>::Key),
+            quote!(Vec<u8, Arena>),
+            quote!(Vec<'a>),
+            quote!(HashSet<u8>),
+            quote!([u8; 4]),
+            quote!((Vec<u8>, u8)),
+        ] {
+            assert_eq!(key_in(ty.clone()), None, "{ty}");
         }
     }
 }

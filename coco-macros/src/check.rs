@@ -22,7 +22,9 @@ pub(crate) fn check(command: &Command<'_>, errors: &mut Errors) {
     shape(command, errors);
     name(command, errors);
     needs(command, errors);
-    locks(command, errors);
+    if let Data::Struct(_) = command.input.data {
+        locks(command, errors);
+    }
     if command.keys.callback.value() == Some(&Callback::SerialChildren) {
         flow(command, errors);
     }
@@ -172,7 +174,7 @@ fn limits(command: &Command<'_>, errors: &mut Errors) {
 }
 
 fn locks(command: &Command<'_>, errors: &mut Errors) {
-    let scope = &command.keys.lock;
+    let (scope, wait) = (&command.keys.lock, &command.keys.wait);
     match (scope.spanned(), command.lock_fields.first()) {
         (Some((span, LockScope::None)), Some(_)) => errors.push(
             span,
@@ -183,11 +185,11 @@ fn locks(command: &Command<'_>, errors: &mut Errors) {
             span,
             format!(
                 "`lock = {}` has nothing to lock: mark a field with `#[lock(exclusive)]` or \
-                 `#[lock(shared)]`",
+                 `#[lock(shared)]`, or leave it out and say it in `apply_lock_properties`",
                 scope.word(),
             ),
         ),
-        (None, Some(field)) if scope.key().is_none() => errors.push(
+        (None, Some(field)) if command.has_no_scope() && wait.key().is_none() => errors.push(
             field.attribute,
             "this lock is never taken: say how long it is held with \
              `#[command(lock = Execution)]` (until the work has ended) or \
@@ -195,8 +197,42 @@ fn locks(command: &Command<'_>, errors: &mut Errors) {
         ),
         _ => {}
     }
+    if let Some(key) = wait.key() {
+        waits_for_something(command, key, errors);
+    }
+    if let Some((span, Some(Duration::ZERO))) = wait.spanned() {
+        errors.push(
+            span,
+            format!(
+                "a wait of zero is none: leave `wait` out to be refused at once, write only \
+                 `wait` to wait as long as it takes, or {}",
+                duration::EXAMPLES
+            ),
+        );
+    }
     for field in &command.lock_fields {
         lock_field(field, errors);
+    }
+}
+
+fn waits_for_something(command: &Command<'_>, wait: Span, errors: &mut Errors) {
+    let is_marked = !command.lock_fields.is_empty();
+    if is_marked && command.has_no_scope() {
+        errors.push(
+            wait,
+            "`wait` has no locks to wait for: say how long they are held with \
+             `lock = Execution` (until the work has ended) or `lock = Command` (until the end \
+             hook is through)",
+        );
+    }
+    let takes_none = command.keys.lock.value() == Some(&LockScope::None);
+    if !is_marked && (takes_none || command.has_no_scope()) {
+        errors.push(
+            wait,
+            "`wait` has no locks to wait for: write `lock = Execution` and mark a field with \
+             `#[lock(exclusive)]` or `#[lock(shared)]`, or leave `wait` out and say it in \
+             `apply_lock_properties`",
+        );
     }
 }
 
@@ -214,12 +250,14 @@ fn lock_field(field: &LockField<'_>, errors: &mut Errors) {
     group(&field.group, errors);
 }
 
-/// A lock group has a name.
+/// A lock group has a name that can be stored.
 pub(crate) fn group(group: &Slot<LitStr>, errors: &mut Errors) {
-    if let Some((span, text)) = group.spanned()
-        && text.value().is_empty()
-    {
+    let Some((span, text)) = group.spanned() else { return };
+    if text.value().is_empty() {
         errors.push(span, "the group is empty: name the kind of thing, like `group = \"disk\"`");
+    }
+    if text.value().contains('\0') {
+        errors.push(span, "the group has a NUL character, which no store takes: leave it out");
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{DeriveInput, Generics, Type, parse_quote};
 
 use crate::ast::{Callback, Command, LockField, LockScope};
-use crate::attr::{Slot, written};
+use crate::attr::written;
 use crate::check::check;
 use crate::errors::Errors;
 use crate::fallback;
@@ -54,12 +54,13 @@ pub(crate) fn implementation(command: &Command<'_>) -> TokenStream {
     let idempotent = command.keys.idempotent.value().is_some();
     let scope = command.keys.lock.value().unwrap_or(&LockScope::None).word();
     let scope = format_ident!("{scope}");
+    let wait = wait(command);
     let retry = optional(retry(command));
-    let timeout = optional(duration(&command.keys.timeout));
+    let timeout = optional(command.keys.timeout.value().map(duration));
     // Of 0, `NonZeroU32::new` makes the None that stands for no limit.
     let concurrency = command.keys.concurrency.value().unwrap_or(&0);
     let needs = command.needs();
-    let locks = command.lock_fields.iter().filter_map(|field| lock(command, field));
+    let locks = locks(command);
     quote! {
         #[automatically_derived]
         impl #impl_generics #coco::Command for #ident #type_generics #where_clause {}
@@ -72,6 +73,7 @@ pub(crate) fn implementation(command: &Command<'_>) -> TokenStream {
                     callback: <Self::Callback as #coco::callback::Callback>::KIND,
                     idempotent: #idempotent,
                     scope: #coco::lock::LockScope::#scope,
+                    wait: #coco::lock::LockWait::#wait,
                     retry: #retry,
                     timeout: #timeout,
                     concurrency: ::core::num::NonZeroU32::new(#concurrency),
@@ -82,7 +84,7 @@ pub(crate) fn implementation(command: &Command<'_>) -> TokenStream {
                 &[#(#coco::Need::of::<#needs>()),*],
             );
             fn locks(&self) -> ::std::vec::Vec<#coco::lock::Lock> {
-                ::std::vec![#(#locks),*]
+                #coco::__private::all_locks([#(#locks),*])
             }
             fn only_the_derive_implements_command(_: #coco::__private::Derived) {}
         }
@@ -119,20 +121,32 @@ fn callback(command: &Command<'_>) -> TokenStream {
     }
 }
 
+/// The variant of `LockWait`.
+fn wait(command: &Command<'_>) -> TokenStream {
+    match command.keys.wait.value() {
+        None => quote!(No),
+        Some(None) => quote!(Yes),
+        Some(Some(longest)) => {
+            let longest = duration(longest);
+            quote!(AtMost(#longest))
+        }
+    }
+}
+
 /// The policy, with the defaults of `Retry::new` for what was not written.
 fn retry(command: &Command<'_>) -> Option<TokenStream> {
     let coco = command.coco();
     let retry = command.keys.retry.value()?;
     let attempts = retry.attempts.value()?;
-    let backoff = duration(&retry.backoff).map(|backoff| quote!(.backoff(#backoff)));
-    let max_backoff = duration(&retry.max_backoff).map(|longest| quote!(.max_backoff(#longest)));
+    let backoff = retry.backoff.value().map(duration).map(|backoff| quote!(.backoff(#backoff)));
+    let max_backoff =
+        retry.max_backoff.value().map(duration).map(|longest| quote!(.max_backoff(#longest)));
     Some(quote!(#coco::Retry::new(#attempts) #backoff #max_backoff))
 }
 
-fn duration(slot: &Slot<Duration>) -> Option<TokenStream> {
-    let duration = slot.value()?;
+fn duration(duration: &Duration) -> TokenStream {
     let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
-    Some(quote!(::core::time::Duration::new(#seconds, #nanos)))
+    quote!(::core::time::Duration::new(#seconds, #nanos))
 }
 
 fn optional(value: Option<TokenStream>) -> TokenStream {
@@ -142,21 +156,35 @@ fn optional(value: Option<TokenStream>) -> TokenStream {
     }
 }
 
-/// One element of `locks`; what the compiler has to say of it is said at the type of the field.
+/// The locks, field by field. With an error beside them, only what was read of a field is asked of
+/// its type, and nothing of one that may be a parameter.
+fn locks(command: &Command<'_>) -> Vec<TokenStream> {
+    let is_generic = !command.input.generics.params.is_empty();
+    let fields = command.lock_fields.iter().filter(|field| field.sound && !is_generic);
+    fields.filter_map(|field| lock(command, field)).collect()
+}
+
+/// The locks of one field; what the compiler has to say of a key is said at its type.
 fn lock(command: &Command<'_>, field: &LockField<'_>) -> Option<TokenStream> {
     let coco = command.coco();
-    let LockField { member, ty, exclusive, shared, group, .. } = field;
+    let LockField { member, key, exclusive, shared, group, .. } = field;
     let mode = match (exclusive.value(), shared.value()) {
         (Some(()), _) => quote!(#coco::lock::LockMode::Exclusive),
         (None, Some(())) => quote!(#coco::lock::LockMode::Shared),
         (None, None) => return None,
     };
-    let span = ty.span();
+    // At the type, but not of it: a type that a `macro_rules` was given does not know our `self`.
+    let span = key.span().resolved_at(Span::call_site());
+    let keys = if field.is_container {
+        quote_spanned!(span=> &self.#member)
+    } else {
+        quote_spanned!(span=> [&self.#member])
+    };
     Some(match group.value() {
         Some(group) => quote_spanned! {span=>
-            #coco::__private::lock_in::<#ty>(#group, &self.#member, #mode)
+            #coco::__private::locks_in::<#key>(#group, #keys, #mode)
         },
-        None => quote_spanned! {span=> #coco::__private::lock::<#ty>(&self.#member, #mode) },
+        None => quote_spanned!(span=> #coco::__private::locks::<#key>(#keys, #mode)),
     })
 }
 

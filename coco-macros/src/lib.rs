@@ -37,6 +37,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// |---|---|---|
 /// | `name = "…"` | the name that stands for the type in the store, of the letters `a-z`, `0-9` and `_`; what is stored is found again by it | snake_case of the struct |
 /// | `lock = …` | how long the locks of its fields are held: `None`, `Execution` (until the work has succeeded, or has failed and ended) or `Command` (until the end hook is through) | `None` |
+/// | `wait`, `wait = "30s"` | a command that cannot have all of its locks now waits for them in line, at most that long | is refused at once |
 /// | `callback = …` | what happens beyond `execute`: `SerialChildren` makes it a flow that awaits children | a leaf |
 /// | `needs(T, …)` | the resources that `cx.get::<T>()` gives; a coordinator does not start without them | none |
 /// | `idempotent` | a leaf whose `execute` was interrupted by the death of the process runs again, where it else fails | fails |
@@ -54,7 +55,11 @@ use syn::{DeriveInput, parse_macro_input};
 /// |---|---|
 /// | `exclusive` | nobody else may hold the lock |
 /// | `shared` | others may hold it shared |
-/// | `group = "…"` | the kind of thing, for a field of any type with `Display`; without it the type of the field implements `LockKey` |
+/// | `group = "…"` | the kind of thing, for a key of any type with `Display`; without it the key implements `LockKey` |
+///
+/// The field is a key, or an `Option`, a `Vec` or a `BTreeSet` of keys, written out: a macro does
+/// not see what an alias stands for. Without a key there is no lock, and a key that is named twice
+/// is locked once, exclusively if one of its fields says so.
 #[proc_macro_derive(Command, attributes(command, lock))]
 pub fn derive_command(input: TokenStream) -> TokenStream {
     expand::derive(&parse_macro_input!(input as DeriveInput)).into()

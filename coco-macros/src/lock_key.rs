@@ -1,6 +1,6 @@
 //! `#[derive(LockKey)]`: a struct around one value names a thing that can be locked.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Field, LitStr, Member, Path};
@@ -94,5 +94,7 @@ fn implementation(input: &DeriveInput, keys: &Keys) -> TokenStream {
 
 fn key(coco: &TokenStream, member: &Member, field: &Field) -> TokenStream {
     let ty = &field.ty;
-    quote_spanned! {ty.span()=> #coco::__private::key_text::<#ty>(&self.#member) }
+    // At the type, but not of it: a type that a `macro_rules` was given does not know our `self`.
+    let span = ty.span().resolved_at(Span::call_site());
+    quote_spanned! {span=> #coco::__private::key_text::<#ty>(&self.#member) }
 }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use coco_core::entity::{Audit, CommandEntity, Compensation, OnceResult, Progress, Sleep};
-use coco_core::store::{Outcome, Step, Write};
+use coco_core::lock::LockRequest;
+use coco_core::store::{Committed, Outcome, Step, Write};
 use coco_core::{CommandId, Timestamp};
 
 use self::locks::LockChanges;
@@ -23,11 +24,11 @@ pub(crate) fn submit_keys<'a>(steps: &[&'a Step]) -> impl Iterator<Item = &'a st
 
 /// What is to be written for a batch.
 #[derive(Debug, Default)]
-pub(crate) struct Plan<'a> {
-    /// For each step, in their order.
-    pub(crate) outcomes: Vec<Outcome>,
+pub(crate) struct Plan<'a, 'k> {
+    /// What the caller is told.
+    pub(crate) committed: Committed,
     /// What becomes of the locks.
-    pub(crate) locks: LockChanges,
+    pub(crate) locks: LockChanges<'k>,
     /// The rows to insert.
     pub(crate) inserts: Vec<Cow<'a, CommandEntity>>,
     /// The rows to update.
@@ -56,15 +57,20 @@ enum Row {
     Update(usize),
 }
 
-impl<'a> Plan<'a> {
+impl<'a, 'k> Plan<'a, 'k> {
     /// Decides `steps` in their order, beside the locks and the keys that are stored.
-    pub(crate) fn new(steps: &[&'a Step], locks: LockChanges, taken_keys: TakenKeys) -> Self {
+    pub(crate) fn new(steps: &[&'a Step], locks: LockChanges<'k>, taken_keys: TakenKeys) -> Self {
         let mut plan = Self { locks, taken_keys, ..Self::default() };
         for step in steps {
             let outcome = plan.decide(step);
-            plan.outcomes.push(outcome);
+            plan.committed.outcomes.push(outcome);
         }
         plan
+    }
+
+    /// Grants what others have let go of, at the end of the batch.
+    pub(crate) fn grant(&mut self) {
+        self.committed.granted = self.locks.grant().iter().map(LockRequest::grant).collect();
     }
 
     fn decide(&mut self, step: &'a Step) -> Outcome {
@@ -72,9 +78,9 @@ impl<'a> Plan<'a> {
             return Outcome::Duplicate(*taken);
         }
         if let Some(request) = &step.request
-            && let Err(conflict) = self.locks.grant(request)
+            && let Err(outcome) = self.locks.ask(request)
         {
-            return Outcome::Conflict(conflict);
+            return outcome;
         }
         for write in &step.writes {
             match write {
@@ -85,7 +91,10 @@ impl<'a> Plan<'a> {
                 Write::Sleep(sleep) => self.sleeps.push(sleep),
                 Write::Register(entry) => self.register(entry),
                 Write::Undone(id, position, at) => self.undone(*id, *position, *at),
-                Write::Release(_) | Write::Pass { .. } => self.locks.apply(write),
+                Write::Release(_)
+                | Write::LeaveLine(..)
+                | Write::ReleaseOne { .. }
+                | Write::Pass { .. } => self.locks.apply(write),
                 Write::Audit(entry) => self.audit.push(entry),
             }
         }

@@ -2,7 +2,9 @@
 
 pub(crate) mod audit;
 pub(crate) mod command_entity;
+pub(crate) mod command_lock;
 pub(crate) mod compensation;
+pub(crate) mod lock_waiter;
 pub(crate) mod migration;
 pub(crate) mod once_result;
 pub(crate) mod sleep;

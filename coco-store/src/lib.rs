@@ -33,6 +33,7 @@
 //! while an engine runs.
 
 mod address;
+mod ancestors;
 mod batch;
 mod entity;
 mod error;

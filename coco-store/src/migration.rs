@@ -4,6 +4,7 @@
 mod columns;
 mod m0001_commands;
 mod m0002_failures;
+mod m0003_locks;
 
 use sea_orm::DynIden;
 use sea_orm_migration::sea_query::{Alias, IntoIden};
@@ -18,7 +19,11 @@ pub(crate) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_commands::Migration), Box::new(m0002_failures::Migration)]
+        vec![
+            Box::new(m0001_commands::Migration),
+            Box::new(m0002_failures::Migration),
+            Box::new(m0003_locks::Migration),
+        ]
     }
 
     fn migration_table_name() -> DynIden {

@@ -1,5 +1,6 @@
 //! Rows as the core knows them.
 
+mod locks;
 mod models;
 mod row;
 mod trees;
@@ -12,6 +13,7 @@ use sea_orm::{
     QueryTrait,
 };
 
+pub(crate) use self::locks::locks;
 use self::models::{audited, command};
 pub(crate) use self::trees::{open_trees, tree};
 use crate::entity::{audit, command_entity};

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use coco_core::CommandId;
 use coco_core::entity::{Audit, CommandEntity, TreeRows};
-use coco_core::store::{CommitError, Lease, Outcome, Step, Store, StoreError, StoreFuture};
+use coco_core::store::{
+    CommitError, Committed, Lease, LockRows, Step, Store, StoreError, StoreFuture,
+};
 use sea_orm::DatabaseConnection;
 
 use crate::address;
@@ -79,7 +81,7 @@ impl Store for SeaOrmStore {
         &'a self,
         lease: &'a Lease,
         steps: Arc<[Step]>,
-    ) -> StoreFuture<'a, Result<Vec<Outcome>, CommitError>> {
+    ) -> StoreFuture<'a, Result<Committed, CommitError>> {
         Box::pin(async move {
             match lease.guard.downcast_ref::<Guard>() {
                 Some(guard) => guard.orders.commit(steps).await,
@@ -106,6 +108,10 @@ impl Store for SeaOrmStore {
 
     fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>> {
         Box::pin(read::audit(&self.readers, root))
+    }
+
+    fn locks(&self, behind: Option<CommandId>) -> StoreFuture<'_, Result<LockRows, StoreError>> {
+        Box::pin(read::locks(&self.readers, behind))
     }
 }
 

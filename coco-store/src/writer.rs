@@ -4,11 +4,13 @@
 //! here. Steps that fail on their data are found by halving the batch inside the transaction, so
 //! that the others are applied in the same commit.
 
+mod locks;
+mod rows;
 mod transaction;
 
 use std::sync::Arc;
 
-use coco_core::store::{CommitError, Outcome, Step, StoreError};
+use coco_core::store::{CommitError, Committed, Step, StoreError};
 use sea_orm::sqlx::sqlite::SqliteConnection;
 use sea_orm::sqlx::{self, Row};
 use tokio::sync::{mpsc, oneshot};
@@ -28,12 +30,12 @@ pub(crate) struct Orders {
 }
 
 enum Order {
-    Commit { steps: Arc<[Step]>, reply: oneshot::Sender<Result<Vec<Outcome>, CommitError>> },
+    Commit { steps: Arc<[Step]>, reply: oneshot::Sender<Result<Committed, CommitError>> },
     Release { clean: bool, reply: oneshot::Sender<Result<(), StoreError>> },
 }
 
 impl Orders {
-    pub(crate) async fn commit(&self, steps: Arc<[Step]>) -> Result<Vec<Outcome>, CommitError> {
+    pub(crate) async fn commit(&self, steps: Arc<[Step]>) -> Result<Committed, CommitError> {
         let ended = "the writer has ended";
         let (reply, answer) = oneshot::channel();
         if self.sender.send(Order::Commit { steps, reply }).await.is_err() {
@@ -96,7 +98,7 @@ impl Writer {
         self.epoch
     }
 
-    async fn commit(&mut self, steps: &[Step]) -> Result<Vec<Outcome>, CommitError> {
+    async fn commit(&mut self, steps: &[Step]) -> Result<Committed, CommitError> {
         let steps: Vec<&Step> = steps.iter().collect();
         match self.attempt(async |transaction| transaction.apply(&steps).await).await {
             Err(WriteError::Data(reason)) => {
@@ -145,7 +147,10 @@ impl Writer {
     async fn release(&mut self, clean: bool) -> Result<(), StoreError> {
         match self.attempt(async |transaction| transaction.release(clean).await).await {
             Ok(()) | Err(WriteError::Commit(CommitError::Lost)) => Ok(()),
-            Err(error) => Err(StoreError::Unavailable(commit_error(error).to_string())),
+            Err(error) => Err(match commit_error(error) {
+                CommitError::Damaged(reason) => StoreError::Damaged(reason),
+                error => StoreError::Unavailable(error.to_string()),
+            }),
         }
     }
 }

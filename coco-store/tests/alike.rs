@@ -1,46 +1,39 @@
 //! Random batches leave the same in the file and in memory, and are told the same.
 
+#[path = "support/forest.rs"]
+mod forest;
+#[allow(dead_code, reason = "nothing else is done to the file")]
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coco_core::entity::{Audit, Compensation, OnceResult, Progress, Sleep, TreeRows, Undo};
-use coco_core::lock::{HeldLock, Lock, LockMode, LockRequest};
-use coco_core::store::{Lease, MemoryStore, Outcome, Step, Store, Write};
-use coco_core::{CommandId, CommandStatus, Timestamp};
-use sea_orm::sqlx::sqlite::SqliteRow;
-use sea_orm::sqlx::{self, Row};
+use coco_core::lock::{ConflictReason, Lock, LockMode, LockRequest};
+use coco_core::store::{Committed, Lease, LockRows, MemoryStore, Outcome, Step, Store, Write};
+use coco_core::{CommandStatus, Timestamp};
+use coco_store::{Durability, Options, SeaOrmStore};
 
-use self::support::{Place, apply, id, insert, progress, run, step};
+use self::forest::{COMMANDS, Dice, Forest, ancestors, brief, brief_steps, root, sorted_locks};
+use self::support::{Place, id, insert, progress};
 
-/// Roots that are stored before the first batch.
-const OLD: u128 = 5;
-
-/// Random numbers that a seed gives again: splitmix64.
-struct Dice {
-    state: u64,
-    next_root: u128,
+/// Random steps of the forest, and of roots that they insert.
+struct Steps<'r> {
+    forest: Forest<'r>,
+    next_root: &'r mut u128,
 }
 
-impl Dice {
+impl Steps<'_> {
     fn below(&mut self, end: u64) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.state;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (bits ^ (bits >> 31)) % end
+        self.forest.dice.below(end)
     }
 
     fn one_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-
-    fn old(&mut self) -> u128 {
-        1 + u128::from(self.below(5))
+        self.forest.dice.one_in(times)
     }
 
     fn at(&mut self) -> Timestamp {
-        Timestamp::from_micros(self.below(1000).cast_signed())
+        self.forest.dice.at()
     }
 
     fn position(&mut self) -> i32 {
@@ -80,31 +73,11 @@ impl Dice {
         }
     }
 
-    fn request(&mut self, owner: u128) -> Arc<LockRequest> {
-        let lock = |dice: &mut Self| Lock {
-            group: "disk".into(),
-            key: dice.below(4).to_string(),
-            mode: if dice.one_in(2) { LockMode::Shared } else { LockMode::Exclusive },
-        };
-        Arc::new(LockRequest {
-            owner: id(owner),
-            command_type: owner.to_string().into(),
-            ancestors: (0..self.below(3)).map(|_| id(self.old())).collect(),
-            locks: (0..self.below(3)).map(|_| lock(self)).collect(),
-            at: self.at(),
-        })
-    }
-
-    fn write(&mut self, root: u128) -> Write {
-        let (command_id, root_command_id) = (id(root), id(root));
+    fn write(&mut self, n: u128) -> Write {
+        let (command_id, root_command_id) = (id(n), root(n));
         let (position, at) = (self.position(), self.at());
         match self.below(14) {
-            0..=2 => Write::Release(id(self.old())),
-            3..=6 => {
-                let to = self.old();
-                let from = id(1 + u128::from(self.below(8)));
-                Write::Pass { from, to: id(to), command_type: to.to_string().into() }
-            }
+            0..=6 => self.forest.lets_go(),
             7 => Write::Compensated(command_id, at),
             8 => Write::Undone(command_id, position, at),
             9 => Write::Register(Box::new(Compensation {
@@ -133,6 +106,11 @@ impl Dice {
                 ended_at: at,
                 return_value: self.text(),
                 failure: None,
+                lock: self.one_in(2).then(|| Lock {
+                    group: "disk".into(),
+                    key: "a".to_owned(),
+                    mode: LockMode::Shared,
+                }),
             })),
             12 => Write::Audit(Box::new(Audit {
                 at,
@@ -148,94 +126,163 @@ impl Dice {
     }
 
     fn step(&mut self) -> Step {
-        let (mut made, root) = if self.one_in(4) {
-            self.next_root += 1;
-            let mut made = insert(self.next_root);
+        let (mut made, n) = if self.one_in(5) {
+            *self.next_root += 1;
+            let mut made = insert(*self.next_root);
             if let [Write::Insert(entity)] = &mut made.writes[..] {
                 entity.submit_key = self.text();
                 entity.progress.started_at = self.one_in(2).then(|| self.at());
             }
-            (made, self.next_root)
-        } else if self.one_in(12) {
-            let offends = self.old();
-            (insert(offends), offends)
+            if self.one_in(3) {
+                made.request = Some(self.start(*self.next_root));
+            }
+            (made, *self.next_root)
+        } else if self.one_in(15) {
+            // It is stored already.
+            let n = self.forest.dice.command();
+            (insert_of_forest(n), n)
         } else {
-            let root = self.old();
-            (Step { writes: Vec::new(), ..step(root, Write::Release(id(root))) }, root)
+            let made = self.forest.step();
+            let n = made.command.as_uuid().as_u128();
+            (made, n)
         };
-        if self.one_in(2) {
-            made.request = Some(self.request(root));
-        }
         for _ in 0..self.below(3) {
-            made.writes.push(self.write(root));
+            made.writes.push(self.write(n));
         }
         made
     }
-}
 
-fn held_lock(row: &SqliteRow) -> HeldLock {
-    let mode: String = row.get("mode");
-    let mode = mode.parse().unwrap();
-    let group: String = row.get("lock_group");
-    HeldLock {
-        owner: CommandId::from_uuid(row.get("command_id")),
-        command_type: row.get::<String, _>("command_type").into(),
-        lock: Lock { group: group.into(), key: row.get("lock_key"), mode },
-        since: Timestamp::from_micros(row.get("since")),
+    /// The request of a new root, which is stored with its step, or else in vain.
+    fn start(&mut self, n: u128) -> Arc<LockRequest> {
+        let (owner, number, ancestors) = (id(n), 0, Vec::new());
+        let waits = self.one_in(4);
+        Arc::new(LockRequest { owner, number, ancestors, waits, ..self.forest.request() })
     }
 }
 
-fn sorted_locks(mut locks: Vec<HeldLock>) -> Vec<HeldLock> {
-    locks.sort_by(|a, b| (a.owner, &a.lock.key).cmp(&(b.owner, &b.lock.key)));
-    locks
+fn insert_of_forest(n: u128) -> Step {
+    let mut step = insert(n);
+    step.root = root(n);
+    if let [Write::Insert(entity)] = &mut step.writes[..] {
+        entity.parent_command_id = ancestors(n).first().copied();
+        entity.root_command_id = root(n);
+    }
+    step
 }
 
 fn sorted(mut tree: TreeRows) -> TreeRows {
     tree.commands.sort_by_key(|row| row.command_id);
-    tree.once_results.sort_by_key(|row| row.position);
-    tree.sleeps.sort_by_key(|row| row.position);
-    tree.compensations.sort_by_key(|row| row.position);
+    tree.once_results.sort_by_key(|row| (row.command_id, row.position));
+    tree.sleeps.sort_by_key(|row| (row.command_id, row.position));
+    tree.compensations.sort_by_key(|row| (row.command_id, row.position));
     tree
 }
 
 /// Without the reasons, which each store words as it likes.
-async fn commit(store: &impl Store, lease: &Lease, steps: Arc<[Step]>) -> Vec<Outcome> {
-    let outcomes = store.commit(lease, steps).await.expect("failed to commit");
-    let plain = |outcome| match outcome {
-        Outcome::Rejected(_) => Outcome::Rejected(String::new()),
-        other => other,
-    };
-    outcomes.into_iter().map(plain).collect()
+async fn commit(store: &impl Store, lease: &Lease, steps: Arc<[Step]>) -> Committed {
+    let mut committed = store.commit(lease, steps).await.expect("failed to commit");
+    for outcome in &mut committed.outcomes {
+        if let Outcome::Rejected(reason) = outcome {
+            reason.clear();
+        }
+    }
+    committed
+}
+
+/// A file and a memory that are given the same.
+struct Pair {
+    _place: Place,
+    file: SeaOrmStore,
+    memory: MemoryStore,
+    leases: (Lease, Lease),
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let place = Place::new();
+        let file = place.open_with(Options::default().durability(Durability::Relaxed)).await;
+        let memory = MemoryStore::default();
+        let leases = (file.acquire().await.unwrap(), memory.acquire().await.unwrap());
+        let pair = Self { _place: place, file, memory, leases };
+        pair.commit(COMMANDS.map(insert_of_forest).into(), "the forest").await;
+        pair
+    }
+
+    /// Both come to the same.
+    async fn commit(&self, steps: Arc<[Step]>, which: &str) -> Committed {
+        let expected = commit(&self.memory, &self.leases.1, Arc::clone(&steps)).await;
+        let before = brief(&self.locks_of_file().await);
+        let found = commit(&self.file, &self.leases.0, Arc::clone(&steps)).await;
+        let what = format!("{which}\nBefore:\n{before}\nThen:\n{}", brief_steps(&steps));
+        assert_eq!(found, expected, "{what}");
+        let expected = sorted_locks(self.memory.locks(None).await.unwrap());
+        assert_eq!(self.locks_of_file().await, expected, "{what}");
+        found
+    }
+
+    async fn locks_of_file(&self) -> LockRows {
+        sorted_locks(self.file.locks(None).await.unwrap())
+    }
 }
 
 #[tokio::test]
 async fn random_batches_leave_the_same_as_in_memory() {
-    for seed in 0..20 {
-        let mut dice = Dice { state: seed, next_root: OLD };
-        let place = Place::new();
-        let file = place.open().await;
-        let memory = MemoryStore::default();
-        let (of_file, of_memory) = (file.acquire().await.unwrap(), memory.acquire().await.unwrap());
-        let mut reader = place.stranger().await;
-        run(&mut reader, "PRAGMA query_only = ON").await;
-        let old: Vec<Step> = (1..=OLD).map(insert).collect();
-        apply(&file, &of_file, old.clone()).await;
-        commit(&memory, &of_memory, old.into()).await;
+    for seed in 0..40 {
+        let (mut dice, mut next_root) = (Dice(seed), 1000);
+        let pair = Pair::new().await;
         for batch in 0..25 {
-            let steps: Arc<[Step]> = (0..=dice.below(9)).map(|_| dice.step()).collect();
-            let expected = commit(&memory, &of_memory, Arc::clone(&steps)).await;
-            let found = commit(&file, &of_file, Arc::clone(&steps)).await;
-            assert_eq!(found, expected, "seed {seed}, batch {batch}: {steps:#?}");
-            let rows = sqlx::query("SELECT * FROM command_locks").fetch_all(&mut reader).await;
-            let found = rows.unwrap().iter().map(held_lock).collect();
-            let expected = sorted_locks(memory.held_locks());
-            assert_eq!(sorted_locks(found), expected, "seed {seed}, batch {batch}: {steps:#?}");
+            let rows = pair.locks_of_file().await;
+            let forest = Forest::new(&mut dice, &rows);
+            let mut random = Steps { forest, next_root: &mut next_root };
+            let steps: Arc<[Step]> = (0..=random.below(9)).map(|_| random.step()).collect();
+            pair.commit(steps, &format!("seed {seed}, batch {batch}")).await;
         }
-        for root in (1..=dice.next_root).map(id) {
-            let expected = memory.tree(root).await.unwrap().map(sorted);
-            assert_eq!(file.tree(root).await.unwrap().map(sorted), expected, "seed {seed}");
-            let expected = memory.audit(root).await.unwrap();
-            assert_eq!(file.audit(root).await.unwrap(), expected, "seed {seed}");
+        for n in COMMANDS.into_iter().chain(1001..=next_root) {
+            let expected = pair.memory.tree(id(n)).await.unwrap().map(sorted);
+            assert_eq!(pair.file.tree(id(n)).await.unwrap().map(sorted), expected, "seed {seed}");
+            let expected = pair.memory.audit(id(n)).await.unwrap();
+            assert_eq!(pair.file.audit(id(n)).await.unwrap(), expected, "seed {seed}");
+            let expected = sorted_locks(pair.memory.locks(Some(id(n))).await.unwrap());
+            let found = sorted_locks(pair.file.locks(Some(id(n))).await.unwrap());
+            assert_eq!(found, expected, "seed {seed}");
         }
+    }
+}
+
+/// Locks alone, so that lines grow long, and every kind of answer comes often.
+#[tokio::test]
+async fn random_requests_are_decided_as_in_memory() {
+    let seeds = std::env::var("COCO_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for seed in 0..seeds.unwrap_or(60) {
+        let mut dice = Dice(seed);
+        let pair = Pair::new().await;
+        for batch in 0..40 {
+            let rows = pair.locks_of_file().await;
+            let mut forest = Forest::new(&mut dice, &rows);
+            let steps: Arc<[Step]> = (0..=forest.dice.below(9)).map(|_| forest.step()).collect();
+            let committed = pair.commit(steps, &format!("seed {seed}, batch {batch}")).await;
+            *seen.entry("granted").or_default() += committed.granted.len();
+            for outcome in &committed.outcomes {
+                let kind = match outcome {
+                    Outcome::Applied => "applied",
+                    Outcome::Conflict(conflict) => match conflict.reason {
+                        ConflictReason::Held => "held",
+                        ConflictReason::Ahead => "ahead",
+                        _ => "shared",
+                    },
+                    Outcome::WouldDeadlock(_) => "would deadlock",
+                    Outcome::Queued { .. } => "queued",
+                    Outcome::Rejected(_) => "rejected",
+                    _ => "other",
+                };
+                *seen.entry(kind).or_default() += 1;
+            }
+        }
+    }
+    for kind in
+        ["granted", "applied", "held", "ahead", "shared", "would deadlock", "queued", "rejected"]
+    {
+        assert!(seen.get(kind).is_some_and(|times| *times > 20), "{seen:?}");
     }
 }

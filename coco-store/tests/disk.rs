@@ -64,7 +64,7 @@ async fn a_commit_waits_for_another_that_writes() {
         assert!(still.is_pending(), "{still:?}");
     }
     run(&mut other, "COMMIT").await;
-    assert_eq!(commit.await.unwrap().len(), 200);
+    assert_eq!(commit.await.unwrap().outcomes.len(), 200);
     let done = store.statistics().statements - statements;
     assert_eq!(done, 4, "`BEGIN` was tried once, and waited");
 }

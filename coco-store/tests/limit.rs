@@ -52,7 +52,7 @@ async fn limited() {
                 assert_eq!(stored().await, before);
                 // The log begins anew.
                 run(&mut place.stranger().await, "PRAGMA wal_checkpoint(TRUNCATE)").await;
-                assert_eq!(store.commit(&lease, steps).await.unwrap(), [Outcome::Applied]);
+                assert_eq!(store.commit(&lease, steps).await.unwrap().outcomes, [Outcome::Applied]);
                 assert_eq!(stored().await, Some(state));
                 return;
             }

@@ -1,5 +1,7 @@
 //! The writer: how much it does for a batch, and how it goes on after trouble.
 
+#[path = "support/asking.rs"]
+mod asking;
 mod support;
 
 use std::future::poll_fn;
@@ -7,24 +9,16 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use coco_core::entity::{Audit, Compensation, Sleep};
-use coco_core::lock::{Lock, LockMode, LockRequest};
+use coco_core::lock::LockMode;
 use coco_core::store::{CommitError, Lease, Outcome, Step, Store, Write};
 use coco_core::{CommandStatus, Timestamp};
 use coco_store::{Durability, Options, SeaOrmStore, Statistics};
 
+use self::asking::{asking, lock};
 use self::support::{Place, apply, id, insert, progress, run, step};
 
 fn locked(n: u128) -> Step {
-    let key = n.to_string();
-    let lock = Lock { group: "disk".into(), key, mode: LockMode::Exclusive };
-    let request = LockRequest {
-        owner: id(n),
-        command_type: "move_disk".into(),
-        ancestors: Vec::new(),
-        locks: vec![lock],
-        at: Timestamp::from_micros(0),
-    };
-    Step { request: Some(Arc::new(request)), ..insert(n) }
+    asking(insert(n), n, &[], vec![lock(&n.to_string(), LockMode::Exclusive)])
 }
 
 fn update(n: u128) -> Step {
@@ -41,6 +35,7 @@ fn once(n: u128) -> Step {
         ended_at: Timestamp::from_micros(1),
         return_value: None,
         failure: None,
+        lock: None,
     };
     step(n, Write::Once(Box::new(result)))
 }
@@ -53,7 +48,13 @@ async fn cost(store: &SeaOrmStore, lease: &Lease, steps: Vec<Step>) -> Statistic
     Statistics {
         commits: after.commits - before.commits,
         statements: after.statements - before.statements,
+        rows: after.rows - before.rows,
     }
+}
+
+/// So many statements, which find nothing, in one commit.
+const fn written(statements: u64) -> Statistics {
+    Statistics { commits: 1, statements, rows: 0 }
 }
 
 #[tokio::test]
@@ -72,7 +73,7 @@ async fn a_batch_costs_the_same_statements_whatever_its_size() {
             (3 + 1, ids.clone().map(once).collect()),
             (3 + 1, ids.clone().map(|n| step(n, Write::Release(id(n)))).collect()),
         ] {
-            let expected = Statistics { commits: 1, statements };
+            let expected = written(statements);
             assert_eq!(cost(&store, &lease, batch).await, expected, "{size} steps");
         }
         // An insert with its lock, its update, its result and its release fold into one each.
@@ -80,7 +81,7 @@ async fn a_batch_costs_the_same_statements_whatever_its_size() {
         next += size;
         let release = |n| step(n, Write::Release(id(n)));
         let all = ids.flat_map(|n| [locked(n), update(n), once(n), release(n)]).collect();
-        let expected = Statistics { commits: 1, statements: 3 + 4 };
+        let expected = written(3 + 4);
         assert_eq!(cost(&store, &lease, all).await, expected, "{size} of everything");
     }
 }
@@ -137,7 +138,7 @@ async fn what_is_rare_costs_a_statement_each_and_only_where_it_is() {
         next += 5 * size;
         apply(&store, &lease, ids.clone().map(locked).collect()).await;
         let writes = ids.clone().flat_map(|n| rarities(n).into_iter().map(move |w| step(n, w)));
-        let expected = |statements| Statistics { commits: 1, statements };
+        let expected = written;
         // Sleeps, compensations, what was compensated, the audit.
         assert_eq!(cost(&store, &lease, writes.collect()).await, expected(3 + 4), "{size}");
         let undone =
@@ -148,7 +149,7 @@ async fn what_is_rare_costs_a_statement_each_and_only_where_it_is() {
         assert_eq!(cost(&store, &lease, keys.collect()).await, expected(3 + 2), "{size}");
         let before = store.statistics().statements;
         let again: Vec<Step> = ids.clone().map(|n| keyed(n + 2 * size, n)).collect();
-        let outcomes = store.commit(&lease, again.into()).await.unwrap();
+        let outcomes = store.commit(&lease, again.into()).await.unwrap().outcomes;
         let expected_outcomes: Vec<_> =
             ids.clone().map(|n| Outcome::Duplicate(id(n + size))).collect();
         assert_eq!(outcomes, expected_outcomes);
@@ -156,7 +157,7 @@ async fn what_is_rare_costs_a_statement_each_and_only_where_it_is() {
         // Duplicates of each other are found without a statement.
         let twice = ids.clone().flat_map(|n| [3, 4].map(|times| keyed(n + times * size, n + size)));
         let before = store.statistics().statements;
-        let outcomes = store.commit(&lease, twice.collect()).await.unwrap();
+        let outcomes = store.commit(&lease, twice.collect()).await.unwrap().outcomes;
         let applied = outcomes.iter().filter(|outcome| **outcome == Outcome::Applied).count();
         assert_eq!(applied as u128, size);
         assert_eq!(store.statistics().statements - before, 3 + 2, "{size}");
@@ -165,7 +166,8 @@ async fn what_is_rare_costs_a_statement_each_and_only_where_it_is() {
             let to = id(n + size);
             step(n, Write::Pass { from: id(n), to, command_type: "move_disk".into() })
         });
-        assert_eq!(cost(&store, &lease, passes.collect()).await, expected(3 + 3), "{size}");
+        let expected = Statistics { rows: size as u64, ..expected(3 + 3) };
+        assert_eq!(cost(&store, &lease, passes.collect()).await, expected, "{size}");
     }
 }
 
@@ -177,7 +179,7 @@ async fn an_offender_costs_a_few_statements_and_no_second_commit() {
     apply(&store, &lease, vec![insert(77)]).await;
     let before = store.statistics();
     let steps: Vec<Step> = (1..=500).map(insert).collect();
-    let outcomes = store.commit(&lease, steps.into()).await.unwrap();
+    let outcomes = store.commit(&lease, steps.into()).await.unwrap().outcomes;
     let applied = outcomes.iter().filter(|outcome| **outcome == Outcome::Applied).count();
     assert_eq!(applied, 499);
     match &outcomes[76] {

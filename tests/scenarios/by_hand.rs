@@ -52,7 +52,8 @@ async fn insert(home: &Home, rows: Vec<CommandEntity>) {
         writes: vec![Write::Insert(Box::new(row))],
     };
     let steps: Vec<_> = rows.into_iter().map(step).collect();
-    let outcomes = store.commit(&lease, steps.into()).await.expect("the rows are stored");
-    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Applied), "{outcomes:?}");
+    let committed = store.commit(&lease, steps.into()).await.expect("the rows are stored");
+    let all_applied = committed.outcomes.iter().all(|outcome| *outcome == Outcome::Applied);
+    assert!(all_applied, "{committed:?}");
     store.release(lease, false).await.expect("the store is released");
 }

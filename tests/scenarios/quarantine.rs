@@ -36,13 +36,13 @@ struct Dated {
 }
 
 /// Keys that the program of a scenario cannot read.
-fn unreadable() -> MutexGuard<'static, BTreeSet<u64>> {
+pub(crate) fn unreadable() -> MutexGuard<'static, BTreeSet<u64>> {
     static UNREADABLE: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
     UNREADABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Serialize)]
-struct Key(u64);
+pub(crate) struct Key(pub(crate) u64);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,16 +1,14 @@
 //! The store refuses the data of one step: that command fails, and the rest of its tree goes on.
 
-use std::sync::Arc;
-
-use coco_core::entity::{Audit, CommandEntity, TreeRows};
 use coco_core::prelude::*;
-use coco_core::store::{CommitError, Lease, Outcome, Step, Store, StoreError, StoreFuture, Write};
+use coco_core::store::{Step, Store, Write};
 use coco_core::testing::FaultyStore;
 use coco_core::{CommandStatus, FailureKind};
 use serde::{Deserialize, Serialize};
 
-use super::home::{AnyStore, Home, failure_of, on_every_store, start, stuck_of};
+use super::home::{Home, failure_of, on_every_store, start, stuck_of};
 use super::leaves::{Fragile, Mark, Nothing};
+use super::slow_reads::SlowReads;
 use super::world::World;
 
 on_every_store!(
@@ -322,55 +320,6 @@ async fn leaves_that_end_in_the_same_batch(home: Home) {
     held.await.unwrap().unwrap();
     finish(&world, coordinator, &handle).await;
     assert!(store.commits() > before, "{before}");
-}
-
-/// A store whose reads of a tree can be held.
-#[derive(Clone)]
-struct SlowReads {
-    store: FaultyStore<AnyStore>,
-    world: World,
-}
-
-impl Store for SlowReads {
-    fn acquire(&self) -> StoreFuture<'_, Result<Lease, StoreError>> {
-        self.store.acquire()
-    }
-
-    fn release(&self, lease: Lease, clean: bool) -> StoreFuture<'_, Result<(), StoreError>> {
-        self.store.release(lease, clean)
-    }
-
-    fn commit<'a>(
-        &'a self,
-        lease: &'a Lease,
-        steps: Arc<[Step]>,
-    ) -> StoreFuture<'a, Result<Vec<Outcome>, CommitError>> {
-        self.store.commit(lease, steps)
-    }
-
-    fn open_trees(
-        &self,
-        after: Option<CommandId>,
-        limit: usize,
-    ) -> StoreFuture<'_, Result<Vec<TreeRows>, StoreError>> {
-        self.store.open_trees(after, limit)
-    }
-
-    fn tree(&self, root: CommandId) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {
-        Box::pin(async move {
-            self.world.note(root, "read", 1);
-            self.world.pass("read").await;
-            self.store.tree(root).await
-        })
-    }
-
-    fn entity(&self, id: CommandId) -> StoreFuture<'_, Result<Option<CommandEntity>, StoreError>> {
-        self.store.entity(id)
-    }
-
-    fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>> {
-        self.store.audit(root)
-    }
 }
 
 async fn leaves_that_end_while_the_tree_is_read(home: Home) {

@@ -1,11 +1,14 @@
 use coco_core::prelude::*;
 use serde::{Deserialize, Serialize};
 
+#[derive(Serialize, Deserialize)]
+struct Disk(u64);
+
 #[derive(Command, Serialize, Deserialize)]
 #[command(lock = Execution)]
 struct MoveDisk {
     #[lock(exclusive, group = "disk")]
-    disk: Vec<u8>,
+    disk: Disk,
 }
 
 impl Execute for MoveDisk {

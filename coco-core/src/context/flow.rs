@@ -13,7 +13,7 @@ use super::requests::{Ask, AskedChild, AskedUndo, Ended, Requests};
 use super::wake::{inside_once, once_waker};
 use super::{Context, LeafContext, Scope};
 use crate::callback::{AwaitsChildren, Callback, CallbackKind, RunsOnce};
-use crate::command::{Command, Stored, readable};
+use crate::command::{Command, Stored, lock_properties, readable};
 use crate::error::Result;
 use crate::failure::{Failure, FailureKind};
 use crate::lock::storable_keys;
@@ -24,8 +24,9 @@ use crate::storable::storable_text;
 ///
 /// Nothing is asked before the returned future is first polled. A child goes on when the future
 /// that awaits it is dropped, and the flow ends after it. The only errors are the stored failures
-/// of children and steps, and that of a `once` whose name cannot be stored: when the engine stops,
-/// or the flow cannot go on, the future stays pending and the flow is dropped.
+/// of children, steps and locks, and those of what can be asked on no run, as of a `once` whose name
+/// cannot be stored: when the engine stops, or the flow cannot go on, the future stays pending and
+/// the flow is dropped.
 impl<C: Command> Context<C> {
     /// Runs `child` and gives its output.
     ///
@@ -123,8 +124,9 @@ impl<C: Command> Context<C> {
     /// later, or what it belongs to is undone, `undo` runs as part of that, newest first. Await it
     /// before what it undoes: when it is back, or with what a flow asks for next, it is stored.
     ///
-    /// `undo` runs at least once, under the locks of this command and without taking its own; an
-    /// error of it counts as one of [`Execute::compensate`](crate::Execute::compensate). A leaf
+    /// `undo` runs at least once, under the locks of this command and without taking its own: there
+    /// [`Context::held`] answers for what this command declares. An error of it counts as one of
+    /// [`Execute::compensate`](crate::Execute::compensate). A leaf
     /// that runs again registers the same `undo` only once. A command with a `compensate` of its
     /// own that has succeeded is undone by that alone.
     ///
@@ -218,8 +220,8 @@ fn asked_child<D: Command>(
     replaying: bool,
     retry: Option<Retry>,
 ) -> AskedChild {
-    let locks = child.locks();
-    let parameters = storable_keys(&locks).and_then(|()| child.encode());
+    let locks = lock_properties(child);
+    let parameters = storable_keys(locks.locks()).and_then(|()| child.encode());
     let canonical = match &parameters {
         Ok(json) if replaying => D::DESCRIPTOR.canonical(json).ok(),
         _ => None,
@@ -230,7 +232,7 @@ fn asked_child<D: Command>(
 }
 
 /// What a flow sees is always decoded from its stored form.
-async fn read<T: Stored>(request: &Request<'_>, name: &str, ended: Ended) -> Result<T> {
+pub(super) async fn read<T: Stored>(request: &Request<'_>, name: &str, ended: Ended) -> Result<T> {
     match T::decode(&ended.result?) {
         Ok(value) => Ok(value),
         Err(error) => {
@@ -254,7 +256,7 @@ async fn run_once<T>(step: impl Future<Output = T>) -> T {
 }
 
 /// What was asked and is not answered yet.
-struct Request<'a> {
+pub(super) struct Request<'a> {
     requests: &'a Requests,
     first: i32,
     open: bool,
@@ -266,11 +268,11 @@ impl<'a> Request<'a> {
     }
 
     /// What has one answer.
-    fn one(requests: &'a Requests, ask: impl FnOnce(i32) -> Ask) -> Self {
+    pub(super) fn one(requests: &'a Requests, ask: impl FnOnce(i32) -> Ask) -> Self {
         Self { requests, first: requests.ask(ask), open: true }
     }
 
-    async fn answer(&mut self) -> Ended {
+    pub(super) async fn answer(&mut self) -> Ended {
         self.answers().await.swap_remove(0).1
     }
 

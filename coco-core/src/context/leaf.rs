@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::Scope;
 use crate::error::{EngineError, Result};
 use crate::id::CommandId;
+use crate::lock::Lock;
 
 /// Where a run of a leaf asks: one for the whole engine, which hears who it was.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub(crate) struct Asker {
 pub(crate) enum LeafAsk {
     /// To store an undo command.
     Register { name: &'static str, parameters: Arc<str>, reply: oneshot::Sender<Result<()>> },
+    /// A lock.
+    Lock { lock: Lock, reply: oneshot::Sender<Result<()>> },
 }
 
 impl Scope {
@@ -35,6 +38,14 @@ impl Scope {
         let Some(asks) = &self.0.asks else { return Err(EngineError::Shutdown.into()) };
         let (reply, answer) = oneshot::channel();
         (asks.engine)(asks.asker, LeafAsk::Register { name, parameters, reply });
+        answer.await.map_err(|_| EngineError::Shutdown)?
+    }
+
+    /// Waits for a lock that a leaf asks for.
+    pub(super) async fn ask_lock(&self, lock: Lock) -> Result<()> {
+        let Some(asks) = &self.0.asks else { return Err(EngineError::Shutdown.into()) };
+        let (reply, answer) = oneshot::channel();
+        (asks.engine)(asks.asker, LeafAsk::Lock { lock, reply });
         answer.await.map_err(|_| EngineError::Shutdown)?
     }
 }

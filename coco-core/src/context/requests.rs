@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::wake::{engine_wake, is_inside_once};
 use crate::command::Spec;
 use crate::failure::Failure;
-use crate::lock::Lock;
+use crate::lock::{Lock, LockProperties};
 use crate::retry::Retry;
 use crate::time::Timestamp;
 
@@ -25,6 +25,8 @@ pub(crate) enum Ask {
     Once { position: i32, name: Arc<str> },
     /// A sleep of so many microseconds.
     Sleep { position: i32, micros: i64 },
+    /// A lock.
+    Lock { position: i32, lock: Lock },
     /// An undo command to store.
     Register { position: i32, undo: Box<AskedUndo> },
     /// The `once` at this position has run.
@@ -37,7 +39,7 @@ pub(crate) enum Ask {
 #[derive(Debug)]
 pub(crate) struct AskedChild {
     pub(crate) spec: &'static Spec,
-    pub(crate) locks: Vec<Lock>,
+    pub(crate) locks: LockProperties,
     /// As JSON, or why they cannot be stored.
     pub(crate) parameters: Result<Arc<str>, Failure>,
     /// As they are compared on a replay; none when nothing is replayed, or nothing can be stored.

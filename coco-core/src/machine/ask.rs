@@ -12,6 +12,7 @@ use crate::context::requests::{Ask, AskedChild, AskedUndo, Ended};
 use crate::entity::{Compensation, OnceResult, Sleep};
 use crate::failure::Failure;
 use crate::id::CommandId;
+use crate::lock::Lock;
 use crate::status::CommandStatus;
 use crate::time::Timestamp;
 
@@ -43,6 +44,11 @@ impl Tree {
                     flow.new.push(Ask::Sleep { position, micros });
                 }
             }
+            Ask::Lock { position, lock } => {
+                if flow.asks_lock(position, &lock)? == Asked::New {
+                    flow.new.push(Ask::Lock { position, lock });
+                }
+            }
             Ask::Register { position, undo } => {
                 if flow.asks_undo(position, &undo)? == Asked::New {
                     flow.new.push(Ask::Register { position, undo });
@@ -51,7 +57,7 @@ impl Tree {
             Ask::Dropped { position } => drop(flow.once_ended(position)),
             Ask::OnceEnded { position, result } => {
                 if let Some(name) = flow.once_ended(position) {
-                    self.once_ended(turn.now, id, position, name, result);
+                    self.once_ended(turn.now, id, position, name, None, result);
                 }
             }
         }
@@ -67,6 +73,7 @@ impl Tree {
                 Ask::Child { position, child } => self.insert_child(turn, id, position, *child),
                 Ask::Once { position, .. } => self.queue_once(id, position),
                 Ask::Sleep { position, micros } => self.sleep(turn, id, position, micros),
+                Ask::Lock { position, lock } => self.ask_lock(turn, id, position + 1, lock, None),
                 Ask::Register { position, undo } => {
                     let AskedUndo { name, parameters, .. } = *undo;
                     self.register(turn, id, position, Entry { name: name.into(), parameters });
@@ -102,12 +109,13 @@ impl Tree {
         }
     }
 
-    fn once_ended(
+    pub(super) fn once_ended(
         &mut self,
         at: Timestamp,
         id: CommandId,
         position: i32,
         name: Arc<str>,
+        lock: Option<Lock>,
         result: Result<Arc<str>, Failure>,
     ) {
         self.end_order += 1;
@@ -121,6 +129,7 @@ impl Tree {
             ended_at: at,
             return_value: result.as_ref().ok().cloned(),
             failure: result.as_ref().err().map(failure_json),
+            lock,
         };
         self.emit(id, None, vec![Write::Once(Box::new(row))], Vec::new());
         if let Some(flow) = self.flow(id) {
@@ -155,7 +164,7 @@ impl Tree {
             node.retry = (Some(retry), serde_json::to_string(&retry).ok().map(Into::into));
         }
         self.node(parent).open_children += 1;
-        let begins = node.locks.is_empty() && node.spec.concurrency.is_none();
+        let begins = !node.needs_locks() && node.spec.concurrency.is_none();
         if begins {
             node.begin(turn.now);
         }
@@ -193,7 +202,7 @@ impl Tree {
         }
         let Some(flow) = self.flow(id) else { return };
         for position in flow.take_slept(when) {
-            self.once_ended(when, id, position, SLEEP.into(), Ok("null".into()));
+            self.once_ended(when, id, position, SLEEP.into(), None, Ok("null".into()));
         }
     }
 

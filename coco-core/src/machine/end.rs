@@ -71,6 +71,7 @@ impl Tree {
     /// Its code does not run any more.
     fn ran(&mut self, turn: &mut Turn<'_>, id: CommandId) {
         self.free_place(turn, id);
+        self.leave_lines(turn, id);
         self.node(id).progress.wake_at = None;
         if let Some(when) = self.nodes[&id].deadline() {
             turn.perform(Effect::Disarm { command: id, when });

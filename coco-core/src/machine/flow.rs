@@ -13,8 +13,10 @@ use serde_json::Value;
 
 use super::input::{Stored, StoredName};
 use crate::context::requests::{Ask, AskedChild, AskedUndo, Ended};
+use crate::entity::OnceResult;
 use crate::erased::Reply;
 use crate::failure::Failure;
+use crate::lock::Lock;
 use crate::time::Timestamp;
 
 /// The requests and outcomes of one flow.
@@ -67,6 +69,14 @@ pub(crate) struct StoredRequest {
     pub(crate) kind: StoredKind,
 }
 
+impl StoredRequest {
+    /// The `once` or the request for a lock that this is the answer to.
+    pub(super) fn of(once: &OnceResult) -> Self {
+        let kind = once.lock.clone().map_or(StoredKind::Once, StoredKind::Lock);
+        Self { name: once.name.as_ref().to_owned().into(), kind }
+    }
+}
+
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum StoredKind {
@@ -76,6 +86,8 @@ pub(crate) enum StoredKind {
     Once,
     /// A sleep of so many microseconds.
     Sleep(i64),
+    /// A lock.
+    Lock(Lock),
     /// An undo command, with its parameters as they are compared.
     Undo(Option<Value>),
 }
@@ -152,6 +164,11 @@ impl Flow {
         self.asks(position, &StoredRequest { name: "sleep".into(), kind })
     }
 
+    pub(super) fn asks_lock(&mut self, position: i32, lock: &Lock) -> Result<Asked, String> {
+        let kind = StoredKind::Lock(lock.clone());
+        self.asks(position, &StoredRequest { name: "lock".into(), kind })
+    }
+
     pub(super) fn asks_undo(&mut self, position: i32, undo: &AskedUndo) -> Result<Asked, String> {
         let kind = StoredKind::Undo(undo.canonical.clone());
         self.asks(position, &StoredRequest { name: undo.name.into(), kind })
@@ -212,11 +229,10 @@ impl Flow {
         self.ended(end_order, position, ended);
     }
 
-    /// Takes an ended `once` into what is stored.
-    pub(super) fn store_once(&mut self, end_order: i64, position: i32, name: &str, ended: Ended) {
-        let name = StoredName::Owned(name.to_owned());
-        self.stored.insert(position, StoredRequest { name, kind: StoredKind::Once });
-        self.ended(end_order, position, ended);
+    /// Takes an ended `once`, or an answer to a request for a lock, into what is stored.
+    pub(super) fn store_once(&mut self, once: &OnceResult, ended: Ended) {
+        self.stored.insert(once.position, StoredRequest::of(once));
+        self.ended(once.end_order, once.position, ended);
     }
 
     /// What to give to the flow now: nothing unless it waits, one outcome on a replay, else all.
@@ -287,6 +303,9 @@ impl std::fmt::Display for StoredRequest {
             StoredKind::Sleep(micros) => {
                 let duration = Duration::from_micros(u64::try_from(*micros).unwrap_or(0));
                 write!(f, "a sleep of {duration:?}")
+            }
+            StoredKind::Lock(lock) => {
+                write!(f, "{} `{}` locked {}", lock.group, lock.key, lock.mode.as_str())
             }
             StoredKind::Child(parameters) => write!(f, "`{name}`{}", Quoted(parameters.as_ref())),
             StoredKind::Undo(parameters) => {

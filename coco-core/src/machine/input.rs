@@ -16,7 +16,7 @@ use crate::entity::{CommandEntity, Compensation, OnceResult, Sleep, Undo};
 use crate::erased::{Call, Reply};
 use crate::failure::Failure;
 use crate::id::CommandId;
-use crate::lock::{Lock, LockConflict};
+use crate::lock::{Lock, LockProperties, LockRefusal, LockTimedOut};
 use crate::retry::Retry;
 use crate::status::CommandStatus;
 use crate::time::Timestamp;
@@ -44,11 +44,18 @@ pub(crate) enum Input {
 /// What happened to a command that runs.
 #[derive(Debug)]
 pub(crate) enum Happened {
-    /// Its step with a lock request was applied.
-    Granted,
-    /// Its step with a lock request met a conflict, and nothing of it was stored. `ticket`: the
-    /// step was its submit.
-    Refused { ticket: Option<u64>, conflict: LockConflict },
+    /// Its step that may be refused was applied: with the lock request of this number, or with a
+    /// submit key.
+    Granted { number: i32 },
+    /// Its step with the lock request of this number was refused, and nothing of it was stored.
+    /// `ticket`: who waits for it; of number 0 the step was its submit.
+    Refused { ticket: Option<u64>, number: i32, refusal: LockRefusal },
+    /// Its lock request of this number waits in line, and nothing else of the step was stored.
+    Queued { number: i32, until: Option<Timestamp> },
+    /// Its lock request of this number, which waited, was granted.
+    HasLocks { number: i32 },
+    /// This attempt of a leaf asks for a lock more.
+    AsksLock { attempt: i32, ticket: u64, lock: Lock },
     /// The run of this attempt of a leaf is over.
     Ran { attempt: i32, reply: Reply },
     /// The run of this attempt of a flow was polled until it was pending.
@@ -94,7 +101,7 @@ pub(crate) struct Submit {
     pub(crate) ticket: u64,
     pub(crate) spec: &'static Spec,
     pub(crate) parameters: Arc<str>,
-    pub(crate) locks: Vec<Lock>,
+    pub(crate) locks: LockProperties,
     pub(crate) key: Option<Arc<str>>,
     /// Not to start before this time.
     pub(crate) start_at: Option<Timestamp>,
@@ -174,7 +181,7 @@ pub(crate) struct LoadedCompensation {
 pub(crate) struct LoadedCommand {
     pub(crate) entity: CommandEntity,
     pub(crate) spec: &'static Spec,
-    pub(crate) locks: Vec<Lock>,
+    pub(crate) locks: LockProperties,
     /// How it is retried, where its parent said so.
     pub(crate) retry: Option<Retry>,
     /// Its parameters as they are compared; none where they could not be stored.
@@ -246,7 +253,8 @@ pub(crate) enum Effect {
 /// Why a caller got nothing.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    Conflict(LockConflict),
+    Locks(LockRefusal),
+    LockTimedOut(LockTimedOut),
     Duplicate(CommandId),
     NotStuck(CommandId),
     AlreadyEnded(CommandId),
@@ -264,6 +272,8 @@ pub(crate) struct Run {
     /// How often this hook has failed.
     pub(crate) hook_attempt: i32,
     pub(crate) parent: Option<Parent>,
+    /// What it says about its locks, which it holds since it began.
+    pub(crate) locks: LockProperties,
     pub(crate) kind: RunKind,
 }
 
@@ -327,6 +337,7 @@ impl Happened {
             | Self::Abandon { ticket, .. }
             | Self::Cancel { ticket, .. }
             | Self::Registers { ticket, .. }
+            | Self::AsksLock { ticket, .. }
             | Self::Duplicate { ticket, .. } => Some(*ticket),
             _ => None,
         }
@@ -337,7 +348,8 @@ impl Happened {
         if let Self::Duplicate { ticket, taken } = self {
             return turn.refuse(*ticket, Refusal::Duplicate(*taken));
         }
-        let is_end = matches!(self, Self::Cancel { .. } | Self::Registers { .. });
+        let is_end =
+            matches!(self, Self::Cancel { .. } | Self::Registers { .. } | Self::AsksLock { .. });
         let refusal = if is_end { Refusal::AlreadyEnded } else { Refusal::NotStuck };
         if let Some(ticket) = self.ticket() {
             turn.refuse(ticket, refusal(at.command));

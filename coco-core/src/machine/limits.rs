@@ -3,7 +3,9 @@
 //! A command without a place waits as `NotStarted`, in the order of asking. A command below one
 //! of its own type needs none: it would wait for its own ancestor.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
 
 use super::input::Address;
 use super::tree::{Tree, Turn};
@@ -13,7 +15,7 @@ use crate::id::CommandId;
 /// The places of all types that have a limit.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    types: HashMap<&'static str, Places>,
+    types: FxHashMap<&'static str, Places>,
     /// Types of which a place may be free.
     freed: Vec<&'static str>,
 }

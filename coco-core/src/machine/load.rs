@@ -62,9 +62,8 @@ impl Stored {
         }
         for once in once_results {
             let flow = flows.entry(once.command_id).or_default();
-            let name = once.name.as_ref().to_owned().into();
             if !slept.contains(&(once.command_id, once.position)) {
-                flow.requests.push((once.position, StoredRequest { name, kind: StoredKind::Once }));
+                flow.requests.push((once.position, StoredRequest::of(once)));
             }
             let result = stored_result(once.return_value.as_ref(), once.failure.as_deref());
             flow.outcomes.push((

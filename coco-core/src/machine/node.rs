@@ -1,16 +1,18 @@
 //! One command that is not terminal.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::flow::Flow;
 use super::input::Undoing;
+use super::locks::LateLock;
 use crate::callback::CallbackKind;
 use crate::command::Spec;
 use crate::entity::{CommandEntity, Progress};
 use crate::erased::{Call, Hooks};
 use crate::failure::Failure;
 use crate::id::CommandId;
-use crate::lock::{Lock, LockRequest, LockScope};
+use crate::lock::{Lock, LockProperties, LockRequest};
 use crate::retry::Retry;
 use crate::status::CommandStatus;
 use crate::time::Timestamp;
@@ -23,7 +25,7 @@ pub(super) struct Node {
     pub(super) position: i32,
     pub(super) parameters: Arc<str>,
     pub(super) created_at: Timestamp,
-    pub(super) locks: Vec<Lock>,
+    pub(super) locks: LockProperties,
     /// How it is retried, and the same as its parent said it, as JSON.
     pub(super) retry: (Option<Retry>, Option<Arc<str>>),
     /// Whether it may hold locks: those that it asks for, those of the type that it was when it
@@ -33,6 +35,15 @@ pub(super) struct Node {
     pub(super) has_place: bool,
     /// When it asked for its start, while the step that starts it may be refused and is on its way.
     pub(super) asked_at: Option<Timestamp>,
+    /// Where it waits in line for the locks that it needs to begin, until when.
+    pub(super) in_line: Option<Option<Timestamp>>,
+    /// Whether it was granted them after that.
+    pub(super) has_locks: bool,
+    /// The locks that it has asked for while it runs, and has no answer for, by the numbers of the
+    /// requests.
+    pub(super) late: BTreeMap<i32, LateLock>,
+    /// How many locks a leaf has asked for in this run.
+    pub(super) locks_asked: i32,
     /// The cancels that came meanwhile: they are heard when it is known what became of its start.
     pub(super) early_cancels: Vec<(u64, Arc<str>)>,
     /// Whether what is stored of its requests is being read, for a retry.
@@ -72,9 +83,8 @@ impl Node {
         position: i32,
         parameters: Arc<str>,
         created_at: Timestamp,
-        locks: Vec<Lock>,
+        locks: LockProperties,
     ) -> Self {
-        let locks = if spec.scope == LockScope::None { Vec::new() } else { locks };
         let is_flow = spec.callback == CallbackKind::SerialChildren;
         Self {
             spec,
@@ -83,10 +93,14 @@ impl Node {
             parameters,
             created_at,
             retry: (spec.retry, None),
-            may_hold: !locks.is_empty(),
+            may_hold: !locks.locks().is_empty(),
             locks,
             has_place: false,
             asked_at: None,
+            in_line: None,
+            has_locks: false,
+            late: BTreeMap::new(),
+            locks_asked: 0,
             early_cancels: Vec::new(),
             is_read: false,
             progress: Progress::new(CommandStatus::NotStarted),
@@ -172,16 +186,36 @@ impl Node {
         }
     }
 
-    pub(super) fn request(
+    /// Whether it needs locks to begin.
+    pub(super) fn needs_locks(&self) -> bool {
+        !self.locks.locks().is_empty()
+    }
+
+    /// The request for what it needs to begin and was not granted yet.
+    pub(super) fn start_request(
         &self,
         owner: CommandId,
         ancestors: Vec<CommandId>,
         at: Timestamp,
     ) -> Option<Arc<LockRequest>> {
+        let locks = self.locks.locks().to_vec();
+        let asks = self.needs_locks() && !self.has_locks;
+        asks.then(|| Arc::new(self.request(owner, 0, ancestors, locks, at)))
+    }
+
+    /// The request of this number for `locks`, as its command says whether it waits.
+    pub(super) fn request(
+        &self,
+        owner: CommandId,
+        number: i32,
+        ancestors: Vec<CommandId>,
+        locks: Vec<Lock>,
+        at: Timestamp,
+    ) -> LockRequest {
         let command_type = self.spec.name.into();
-        let locks = self.locks.clone();
-        let request = LockRequest { owner, command_type, ancestors, locks, at };
-        (!self.locks.is_empty()).then(|| Arc::new(request))
+        let (waits, until) = (false, None);
+        LockRequest { owner, number, command_type, ancestors, locks, at, waits, until }
+            .waiting(self.locks.wait())
     }
 }
 

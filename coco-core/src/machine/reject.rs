@@ -42,6 +42,11 @@ impl Tree {
         let failure = failure.of(step.command).fitting();
         let rejected = Some((step.command, failure.clone()));
         let mut lost = Lost { rejected, running, finished: HashMap::new() };
+        // A flow would ask for the same again.
+        let asks_late = step.request.as_ref().is_some_and(|request| request.number > 0);
+        if asks_late && self.flow(step.command).is_some() {
+            lost.finished.insert(step.command, Reply::failed(failure.clone()));
+        }
         for write in step.writes {
             match write {
                 Write::Insert(row) => self.insert_failed(turn, *row, &failure),
@@ -53,7 +58,7 @@ impl Tree {
                     once.failure = Some(failure_json(&failure));
                     if let Some(flow) = self.flow(once.command_id) {
                         let ended = Ended { result: Err(failure.clone()), at: once.ended_at };
-                        flow.store_once(once.end_order, once.position, &once.name, ended);
+                        flow.store_once(&once, ended);
                     }
                     self.emit(once.command_id, None, vec![Write::Once(once)], Vec::new());
                 }

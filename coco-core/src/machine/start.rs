@@ -10,6 +10,7 @@ use crate::context::Parent;
 use crate::entity::Audit;
 use crate::erased::Call;
 use crate::id::CommandId;
+use crate::lock::LockWait;
 use crate::status::CommandStatus;
 use crate::time::Timestamp;
 
@@ -31,12 +32,14 @@ impl Tree {
         let mut node = Node::new(spec, None, 0, parameters, turn.now, locks);
         node.progress.wake_at = start_at.filter(|start_at| *start_at > turn.now);
         let is_late = node.progress.wake_at.is_some();
+        let is_patient = node.needs_locks() && node.locks.wait() != LockWait::No;
         tree.nodes.insert(id, node);
         // A root whose key may be taken waits for a place only once it is stored.
-        let may_wait = key.is_some() && spec.concurrency.is_some();
-        let begins = is_admitted && !is_late && !may_wait && tree.has_place(turn, id);
+        let may_wait = key.is_some() && (spec.concurrency.is_some() || is_patient);
+        let begins =
+            is_admitted && !is_late && !may_wait && !is_patient && tree.has_place(turn, id);
         let node = tree.node(id);
-        let request = if begins { node.request(id, Vec::new(), turn.now) } else { None };
+        let request = if begins { node.start_request(id, Vec::new(), turn.now) } else { None };
         let before = node.progress.clone();
         if begins {
             node.begin(turn.now);
@@ -70,6 +73,10 @@ impl Tree {
             (node.progress, node.asked_at) = (before, begins.then_some(turn.now));
         }
         tree.emit(id, request, writes, effects);
+        // Its row is stored whatever becomes of its request.
+        if is_patient && is_admitted && !is_late && !may_wait {
+            tree.start(turn, id);
+        }
         tree
     }
 
@@ -87,7 +94,7 @@ impl Tree {
     fn ask_to_start(&mut self, turn: &Turn<'_>, id: CommandId) {
         let ancestors = self.ancestors(id);
         let node = self.node(id);
-        let request = node.request(id, ancestors, turn.now);
+        let request = node.start_request(id, ancestors, turn.now);
         let before = node.progress.clone();
         node.begin(turn.now);
         let write = Write::Update(id, Box::new(node.progress.clone()));
@@ -130,6 +137,16 @@ impl Tree {
         if node.cancelled.is_some() {
             self.stop_code(turn, id);
         }
+        self.cancel_late(turn, id, cancels);
+    }
+
+    /// Hears the cancels that came before it was known what becomes of its start.
+    pub(super) fn cancel_late(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: CommandId,
+        cancels: Vec<(u64, Arc<str>)>,
+    ) {
         for (ticket, reason) in cancels {
             if self.nodes.contains_key(&id) {
                 self.cancel(turn, id, ticket, reason);
@@ -198,7 +215,8 @@ impl Tree {
         let at = Address { root: self.root, command: id };
         let (name, attempt) = (node.spec.name, node.progress.attempt);
         let hook_attempt = node.progress.hook_attempt;
-        Effect::Run(Box::new(Run { at, name, fields, attempt, hook_attempt, parent, kind }))
+        let locks = node.locks.clone();
+        Effect::Run(Box::new(Run { at, name, fields, attempt, hook_attempt, parent, locks, kind }))
     }
 
     /// Stores that a command waits until `when`.
@@ -224,6 +242,10 @@ impl Tree {
         when: Timestamp,
     ) -> Option<CommandId> {
         self.sleeps_end(id, when);
+        if self.lines_are_over(turn, id, when) {
+            let failure = self.line_failure(id);
+            return self.end_refused(turn, id, failure);
+        }
         let node = self.node(id);
         let is_active = node.progress.status == CommandStatus::Active && node.cancelled.is_none();
         if is_active && node.deadline().is_some_and(|deadline| deadline <= when) {

@@ -15,7 +15,7 @@ pub struct Step {
     pub root: CommandId,
     /// The command that it is about.
     pub command: CommandId,
-    /// Locks that must be granted, or nothing of the step is stored.
+    /// Locks that must be granted, or nothing of the step is stored but its place in line.
     pub request: Option<Arc<LockRequest>>,
     /// What to write, in this order.
     pub writes: Vec<Write>,
@@ -25,6 +25,11 @@ impl Step {
     /// Whether it is refused when something is taken, a lock or a key, and then changes nothing.
     pub(crate) fn is_refusable(&self) -> bool {
         self.request.is_some() || self.submit_key().is_some()
+    }
+
+    /// The number of its lock request, or 0.
+    pub(crate) fn request_number(&self) -> i32 {
+        self.request.as_ref().map_or(0, |request| request.number)
     }
 
     /// The key of the root that it inserts: when another has it, nothing of the step is stored.
@@ -55,9 +60,21 @@ pub enum Write {
     /// The undo command that a command registered at this position is through: only
     /// `compensated_at` changes.
     Undone(CommandId, i32, Timestamp),
-    /// Frees all the locks that a command holds.
+    /// Frees all the locks that a command holds, and takes its requests out of the line.
     Release(CommandId),
-    /// Gives all the locks that a command holds to another. What both hold is held once, in the
+    /// Takes one request of a command out of the line, by its number.
+    LeaveLine(CommandId, i32),
+    /// Frees one lock of a command.
+    ReleaseOne {
+        /// Who holds it.
+        owner: CommandId,
+        /// The kind of thing.
+        group: Cow<'static, str>,
+        /// Which one.
+        key: String,
+    },
+    /// Gives all the locks that a command holds to another, and takes its requests out of the
+    /// line. What both hold is held once, in the
     /// stronger mode, since the earlier time.
     Pass {
         /// Who holds them.

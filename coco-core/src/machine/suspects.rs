@@ -162,7 +162,7 @@ impl Tree {
     }
 
     /// Whether its root is stored as stuck because of the crash limit.
-    fn is_convicted(&self) -> bool {
+    pub(super) fn is_convicted(&self) -> bool {
         let reason =
             self.nodes.get(&self.root).and_then(|node| node.progress.stuck_reason.as_deref());
         reason.is_some_and(|reason| read_failure(reason).kind == FailureKind::Crashed)
@@ -241,7 +241,8 @@ impl Tree {
         self.nodes.values().any(|node| match (node.progress.status, &node.flow) {
             (CommandStatus::NotStarted, _) => node.asked_at.is_some(),
             (CommandStatus::Active, _) if node.progress.wake_at.is_some() => false,
-            (CommandStatus::Active, None) => true,
+            // Who has the lock may wait for its trial.
+            (CommandStatus::Active, None) => node.late.values().all(|late| late.in_line.is_none()),
             (CommandStatus::Active, Some(flow)) => flow.runs_code(),
             _ => node.ending.is_some(),
         })

@@ -1,10 +1,12 @@
 //! The machine, driven by hand and by the simulator.
 
 mod cancel;
+mod contended;
 mod flow;
 mod hand;
 mod leaf;
 mod limits;
+mod locks;
 mod operators;
 mod orders;
 mod random;

@@ -1,16 +1,18 @@
 //! One tree: its open commands, and what happens to them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use super::Settings;
 use super::flow::{Flow, Phase, Returned};
 use super::input::{Address, Effect, FlowEnd, Happened, Output, Polled, Refusal};
 use super::limits::Limits;
+use super::locks::refusal_failure;
 use super::node::Node;
 use super::step::{Step, Write};
 use crate::erased::Reply;
-use crate::failure::{Failure, FailureKind};
+use crate::failure::Failure;
 use crate::id::CommandId;
 use crate::lock::LockRequest;
 use crate::status::CommandStatus;
@@ -23,6 +25,8 @@ pub(super) struct Turn<'a> {
     pub(super) limits: &'a mut Limits,
     pub(super) left: &'a mut Vec<CommandId>,
     pub(super) rests: &'a mut u64,
+    /// Whether trees that wait for a lock have to make room.
+    pub(super) is_crowded: bool,
     pub(super) out: &'a mut Vec<Output>,
 }
 
@@ -41,7 +45,7 @@ pub(super) enum Gate {
 pub(super) struct Tree {
     pub(super) root: CommandId,
     /// The commands that are not terminal.
-    pub(super) nodes: HashMap<CommandId, Node>,
+    pub(super) nodes: FxHashMap<CommandId, Node>,
     /// The end order of what ended last.
     pub(super) end_order: i64,
     /// How many flows were given outcomes and have not answered.
@@ -59,7 +63,7 @@ pub(super) struct Tree {
 
 impl Tree {
     pub(super) fn empty(root: CommandId) -> Self {
-        let (nodes, held) = (HashMap::new(), Vec::new());
+        let (nodes, held) = (FxHashMap::default(), Vec::new());
         let (is_announced, gate, rest) = (false, Gate::Open, None);
         Self { root, nodes, end_order: 0, polls: 0, held, hold: 0, is_announced, gate, rest }
     }
@@ -97,15 +101,16 @@ impl Tree {
     ) -> Option<CommandId> {
         let node = self.node(id);
         match what {
-            Happened::Granted => {
+            Happened::Granted { number: 0 } => {
                 self.granted(turn, id);
                 Some(id)
             }
-            Happened::Refused { ticket: Some(ticket), conflict } => {
+            Happened::Granted { number } => self.has_lock(turn, id, number).then_some(id),
+            Happened::Refused { ticket: Some(ticket), number: 0, refusal } => {
                 self.not_granted(turn, id);
                 self.free_place(turn, id);
                 self.nodes.remove(&id);
-                turn.refuse(ticket, Refusal::Conflict(conflict));
+                turn.refuse(ticket, Refusal::Locks(refusal));
                 None
             }
             Happened::Duplicate { ticket, taken } => {
@@ -115,13 +120,21 @@ impl Tree {
                 turn.refuse(ticket, Refusal::Duplicate(taken));
                 None
             }
-            Happened::Refused { ticket: None, conflict } => {
-                let mut failure =
-                    Failure::new(FailureKind::LockConflict, conflict.to_string()).of(id);
-                failure.data = serde_json::to_value(&conflict).ok();
+            Happened::Refused { ticket: None, number: 0, refusal } => {
+                let failure = refusal_failure(&refusal).of(id);
                 let failure = node.cancelled.as_deref().cloned().unwrap_or(failure);
                 self.not_granted(turn, id);
                 self.end_refused(turn, id, failure)
+            }
+            Happened::Refused { number, refusal, .. } => {
+                self.lock_refused(turn, id, number, refusal);
+                Some(id)
+            }
+            Happened::Queued { number, until, .. } => self.waits_in_line(turn, id, number, until),
+            Happened::HasLocks { number } => self.has_locks(turn, id, number),
+            Happened::AsksLock { attempt, ticket, lock } => {
+                self.leaf_asks_lock(turn, id, attempt, ticket, lock);
+                None
             }
             // What a run says that was given up is not heard, even where its attempt stands.
             Happened::Ran { attempt, reply } => {

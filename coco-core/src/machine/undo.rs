@@ -37,7 +37,7 @@ impl Tree {
         }
         let node = &self.nodes[&id];
         let mut writes = vec![Write::Update(id, Box::new(node.progress.clone()))];
-        if has_succeeded && node.spec.scope != LockScope::Command {
+        if has_succeeded && node.locks.scope() != LockScope::Command {
             writes.extend(self.let_locks_go(id));
         }
         self.proceed(turn, id, writes)

@@ -4,7 +4,7 @@
 //! left since the page was asked for is passed over: the page may be older than that. Roots that
 //! are submitted while there is no room are met by the scan, or by the next one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -13,8 +13,9 @@ use super::engine::Engine;
 use super::reload::{Read, ReadWhy, Reloading, read_again};
 use crate::entity::TreeRows;
 use crate::error::Result;
+use crate::failure::Failure;
 use crate::id::CommandId;
-use crate::machine::{Address, Happened, Input, Loaded};
+use crate::machine::{Address, Happened, Input, Loaded, Why};
 use crate::recovery::{self, Quarantine, StartReport};
 use crate::status::CommandStatus;
 use crate::store::StoreError;
@@ -42,6 +43,8 @@ pub(super) struct Admission {
     left: HashSet<CommandId>,
     /// Roots that rest, and those that cannot be read.
     resting: HashSet<CommandId>,
+    /// Of those that cannot be read: which command it is, and why.
+    quarantined: HashMap<CommandId, (CommandId, Failure)>,
     /// Who waits to hear what was found.
     starting: Option<Starting>,
 }
@@ -74,6 +77,7 @@ impl Admission {
             is_reading: false,
             left: HashSet::new(),
             resting: HashSet::new(),
+            quarantined: HashMap::new(),
             starting: Some(Starting { reply, report: StartReport::default() }),
         }
     }
@@ -99,6 +103,21 @@ impl Admission {
 
     pub(super) fn rests(&mut self, root: CommandId) {
         self.resting.insert(root);
+    }
+
+    fn is_not_resting(&mut self, root: CommandId) {
+        self.resting.remove(&root);
+        self.quarantined.remove(&root);
+    }
+
+    pub(super) fn has_rested(&self, root: CommandId) -> bool {
+        self.resting.contains(&root)
+    }
+
+    /// Why nothing of this tree goes on, if it cannot be read.
+    pub(super) fn why_quarantined(&self, root: CommandId) -> Option<Why> {
+        let (command, reason) = self.quarantined.get(&root)?;
+        Some(Why::Quarantined { command: *command, reason: reason.clone() })
     }
 
     pub(super) fn left(&mut self, roots: impl Iterator<Item = CommandId>) {
@@ -198,13 +217,11 @@ impl Engine {
         }
         match recovery::decode(&self.registry, root, rows) {
             Ok(tree) => {
-                let is_older = root < self.admission.boundary;
                 if let Some(Starting { report, .. }) = &mut self.admission.starting {
                     report.resumed.push(root);
                     report.failed.extend(tree.interrupted());
                 }
-                let crashed = self.admission.crashed;
-                let cause = if is_older { Loaded::Start { crashed } } else { Loaded::Admitted };
+                let cause = self.cause_of_load(root);
                 self.tell(Input::Load(Box::new(tree.because(cause))));
             }
             Err(quarantine) => {
@@ -216,10 +233,21 @@ impl Engine {
         }
     }
 
+    /// Why a tree is read: an engine that has not had it before counts the death of the one before.
+    fn cause_of_load(&self, root: CommandId) -> Loaded {
+        let Admission { boundary, crashed, resting, .. } = &self.admission;
+        if root < *boundary && !resting.contains(&root) {
+            Loaded::Start { crashed: *crashed }
+        } else {
+            Loaded::Admitted
+        }
+    }
+
     pub(super) fn quarantine(&mut self, quarantine: Quarantine) {
         let Quarantine { root, command, reason } = quarantine;
         tracing::error!(%root, %command, %reason, "a tree is quarantined");
         self.admission.rests(root);
+        self.admission.quarantined.insert(root, (command, reason.clone()));
         self.watchers.stuck(root, command, reason);
     }
 
@@ -228,14 +256,25 @@ impl Engine {
         let is_for_absent = matches!(
             what,
             Happened::Due(_)
+                | Happened::HasLocks { .. }
                 | Happened::Retry { .. }
                 | Happened::Cancel { .. }
                 | Happened::Abandon { .. }
         );
-        let may_be = is_for_absent && !self.machine.has(at.root) && self.admission.knows_not_all();
-        // What has left and does not rest has ended, though its end may not be stored.
-        let rests = self.admission.resting.contains(&at.root);
-        may_be && (rests || self.queue.unstored().all(|root| root != at.root))
+        // What is granted stays granted: the next engine hears it when it asks.
+        let is_late = self.stopping.is_some() && matches!(what, Happened::HasLocks { .. });
+        let may_be = is_for_absent
+            && !is_late
+            && !self.machine.has(at.root)
+            && self.admission.knows_not_all();
+        may_be && !self.has_ended(at.root)
+    }
+
+    /// Whether a tree that the machine does not hold has ended, though that is not stored yet: it
+    /// has left, and does not rest.
+    pub(super) fn has_ended(&self, root: CommandId) -> bool {
+        let rests = self.admission.resting.contains(&root);
+        !rests && self.queue.unstored().any(|unstored| unstored == root)
     }
 
     /// Reads a tree that the machine does not hold; `what` happens to it when it is back.
@@ -251,16 +290,18 @@ impl Engine {
         let is_open = read.rows.is_open(root);
         let row = read.rows.commands.iter().find(|row| row.command_id == root);
         let has_begun = row.is_none_or(|row| row.progress.status != CommandStatus::NotStarted);
-        // What has not begun waits for its turn, whatever an operator asks.
-        let waits = is_open && !has_begun && !self.admission.resting.contains(&root);
+        // What has not begun waits for its turn, whatever an operator asks; but it has had its turn
+        // when it was granted locks, and others may wait for them.
+        let rests = self.admission.resting.contains(&root) || reloading.is_granted();
+        let waits = is_open && !has_begun && !rests;
         let cause =
-            if waits { reloading.take_cancel() } else { is_open.then_some(Loaded::Admitted) };
+            if waits { reloading.take_cancel() } else { is_open.then(|| self.cause_of_load(root)) };
         match cause {
             None if waits => self.admission.passes_by(root),
             None => {}
             Some(cause) => match recovery::decode(&self.registry, root, read.rows) {
                 Ok(tree) => {
-                    self.admission.resting.remove(&root);
+                    self.admission.is_not_resting(root);
                     self.tell(Input::Load(Box::new(tree.because(cause))));
                 }
                 Err(quarantine) => self.quarantine(*quarantine),

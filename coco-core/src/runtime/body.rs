@@ -22,6 +22,7 @@ use crate::context::{CancelFlag, Resources, RunOf, Scope};
 use crate::erased::{Call, Erased, Reply};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
+use crate::lock::{LockProperties, LockScope};
 use crate::machine::{Address, FlowEnd, Happened, Polled, Run, RunKind};
 
 /// A method to run, with all that it needs.
@@ -75,18 +76,20 @@ impl Outside {
 
 impl Body {
     /// Runs it to its end and says what became of it.
-    pub(super) async fn run(self) {
-        let Self { mut outside, run, descriptor, outcomes, grace } = self;
-        outside.alone().await;
+    pub(super) async fn run(mut self) {
+        self.outside.alone().await;
+        let (outcomes, run, descriptor) = (self.outcomes.take(), &*self.run, self.descriptor);
+        let outside = &self.outside;
         let run_of = RunOf {
             id: run.at.command,
             attempt: u32::try_from(run.attempt).unwrap_or(0),
             hook_attempt: u32::try_from(run.hook_attempt).unwrap_or(0),
             parent: run.parent.clone(),
+            locks: run.locks_held().into(),
         };
         let (call, grace) = match &run.kind {
             RunKind::Hook(hook) => (hook.clone(), None),
-            RunKind::Leaf | RunKind::Flow { .. } => (Call::ValidateAndExecute, Some(grace)),
+            RunKind::Leaf | RunKind::Flow { .. } => (Call::ValidateAndExecute, Some(self.grace)),
         };
         let said = match (outcomes, &run.kind) {
             (Some(outcomes), RunKind::Flow { created_at, replaying }) => {
@@ -94,13 +97,13 @@ impl Body {
                 let scope = outside.scope(run_of, requests, None);
                 match decode(descriptor, &run.fields, run.at.command) {
                     // Most of what runs is no flow, and needs no room for one.
-                    Ok(command) => Box::pin(flow(command, &run, &scope, outcomes, &outside)).await,
+                    Ok(command) => Box::pin(flow(command, run, &scope, outcomes, outside)).await,
                     Err(failure) => run.over(Reply { refused: true, ..Reply::failed(failure) }),
                 }
             }
             (_, kind) => {
-                let asks = matches!(kind, RunKind::Leaf).then(|| outside.asks(&run));
-                let (fields, outside) = (&*run.fields, &outside);
+                let asks = matches!(kind, RunKind::Leaf).then(|| outside.asks(run));
+                let fields = &*run.fields;
                 let method = Method { descriptor, fields, call, run_of, asks, grace, outside };
                 run.over(method.run().await)
             }
@@ -127,7 +130,7 @@ impl Method<'_> {
     pub(super) async fn run(&self) -> Reply {
         #[cfg(any(test, feature = "testing"))]
         if let Some(interceptor) = self.outside.resources.get::<Interceptor>() {
-            return interceptor.run(self).await;
+            return Box::pin(interceptor.run(self)).await;
         }
         self.once(&self.scope(0), self.call.clone()).await
     }
@@ -140,10 +143,11 @@ impl Method<'_> {
 
     /// Runs `call` on a command that is decoded anew.
     pub(super) async fn once(&self, scope: &Scope, call: Call) -> Reply {
-        match decode(self.descriptor, self.fields, self.run_of.id) {
-            Ok(command) => leaf(command, scope, call, self.grace).await,
-            Err(failure) => Reply { refused: true, ..Reply::failed(failure) },
-        }
+        let command = match decode(self.descriptor, self.fields, self.run_of.id) {
+            Ok(command) => command,
+            Err(failure) => return Reply { refused: true, ..Reply::failed(failure) },
+        };
+        leaf(command, scope, call, self.grace).await
     }
 }
 
@@ -198,6 +202,18 @@ async fn flow(
 }
 
 impl Run {
+    /// What its command says about its locks, with those that it holds while this runs: one that
+    /// has succeeded has let go of them before its hook, unless it keeps them for that.
+    fn locks_held(&self) -> LockProperties {
+        let scope = self.locks.scope();
+        match self.kind {
+            RunKind::Hook(Call::EndSuccessfully(_)) if scope != LockScope::Command => {
+                LockProperties::new(scope)
+            }
+            _ => self.locks.clone(),
+        }
+    }
+
     /// What to say when a method is over without ever having asked for anything.
     pub(super) fn over(&self, reply: Reply) -> Happened {
         let attempt = self.attempt;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::id::CommandId;
 use crate::machine::Effect;
 use crate::machine::step::Step;
-use crate::store::{CommitError, Lease, Outcome, Store};
+use crate::store::{CommitError, Committed, Lease, Store};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ pub(super) struct Queue {
 pub(super) struct InFlight {
     pub(super) steps: Arc<[Step]>,
     pub(super) effects: Vec<Vec<Effect>>,
-    pub(super) done: Pin<Box<dyn Future<Output = Result<Vec<Outcome>, CommitError>> + Send>>,
+    pub(super) done: Pin<Box<dyn Future<Output = Result<Committed, CommitError>> + Send>>,
 }
 
 impl Queue {
@@ -88,7 +88,7 @@ async fn commit(
     store: Arc<dyn Store>,
     lease: Arc<Lease>,
     steps: Arc<[Step]>,
-) -> Result<Vec<Outcome>, CommitError> {
+) -> Result<Committed, CommitError> {
     let mut pause = FIRST_PAUSE;
     loop {
         match store.commit(&lease, Arc::clone(&steps)).await {

@@ -18,6 +18,7 @@ use crate::erased::Reply;
 use crate::error::{EngineError, Error, Result};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
+use crate::lock::LockRefusal;
 use crate::machine::{Address, Effect, Happened, Refusal, Run, RunKind, UndoRun};
 
 /// How long the steps of a tree wait for the poll of a flow.
@@ -45,7 +46,9 @@ impl Caller {
                 }
                 return;
             }
-            Refusal::Conflict(conflict) => conflict.into(),
+            Refusal::Locks(LockRefusal::Conflict(conflict)) => conflict.into(),
+            Refusal::Locks(LockRefusal::WouldDeadlock(cycle)) => cycle.into(),
+            Refusal::LockTimedOut(timed_out) => timed_out.into(),
             Refusal::NotStuck(command) => EngineError::NotStuck(command).into(),
             Refusal::AlreadyEnded(command) => EngineError::AlreadyEnded(command).into(),
             Refusal::OpenChildren { command, open } => {
@@ -58,7 +61,7 @@ impl Caller {
 
 pub(super) fn ticket_of(effects: &[Effect]) -> Option<u64> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Accept { ticket } => Some(*ticket),
+        Effect::Accept { ticket } | Effect::Refuse { ticket, .. } => Some(*ticket),
         Effect::Reload { ticket, .. } => *ticket,
         _ => None,
     })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -23,10 +24,11 @@ use crate::context::Resources;
 use crate::context::leaf::{Asker, LeafAsk};
 use crate::error::Result;
 use crate::id::CommandId;
+use crate::lock::{Grant, LockRefusal};
 use crate::machine::{self, Address, Effect, Entry, Happened, Input, Machine, Output};
 use crate::recovery::StartReport;
 use crate::registry::Registry;
-use crate::store::{CommitError, Lease, Outcome, Store, StoreError};
+use crate::store::{CommitError, Committed, Lease, Outcome, Step, Store, StoreError};
 
 /// Submits that wait while the engine is busy, and steps that wait before it takes more of them.
 const SUBMIT_QUEUE: usize = 1024;
@@ -64,7 +66,7 @@ pub(crate) struct Engine {
     pub(super) queue: Queue,
     pub(super) tasks: Tasks,
     pub(super) watchers: Watchers,
-    pub(super) callers: HashMap<u64, Caller>,
+    pub(super) callers: FxHashMap<u64, Caller>,
     pub(super) tickets: u64,
     /// Held steps, by the time at which they are to go.
     pub(super) held: VecDeque<(Instant, CommandId, u64)>,
@@ -127,7 +129,7 @@ impl Engine {
             queue: Queue::default(),
             tasks: Tasks::default(),
             watchers: Watchers::default(),
-            callers: HashMap::new(),
+            callers: FxHashMap::default(),
             tickets: 0,
             held: VecDeque::new(),
             alarms: Alarms::default(),
@@ -261,6 +263,10 @@ impl Engine {
                 let entry = Entry { name: name.into(), parameters };
                 self.happened(at, Happened::Registers { attempt, ticket, entry });
             }
+            Heard::Asked { at, attempt, ask: LeafAsk::Lock { lock, reply } } => {
+                let ticket = self.ticket(Caller::Other(reply));
+                self.happened(at, Happened::AsksLock { attempt, ticket, lock });
+            }
         }
     }
 
@@ -315,10 +321,10 @@ impl Engine {
     fn committed(
         &mut self,
         batch: InFlight,
-        done: Result<Vec<Outcome>, CommitError>,
+        done: Result<Committed, CommitError>,
     ) -> Result<(), CommitError> {
         let InFlight { steps, effects, .. } = batch;
-        let outcomes = done?;
+        let Committed { outcomes, granted } = done?;
         self.queue.committed();
         let mut skipped = Vec::new();
         for ((step, effects), outcome) in steps.iter().zip(effects).zip(outcomes) {
@@ -329,13 +335,16 @@ impl Engine {
                         self.refused.remove(&step.command);
                     }
                     if step.is_refusable() {
-                        self.happened(at, Happened::Granted);
+                        let number = step.request_number();
+                        self.happened(at, Happened::Granted { number });
                     }
                     self.let_go(effects);
                 }
-                Outcome::Conflict(conflict) => {
-                    let ticket = ticket_of(&effects);
-                    self.happened(at, Happened::Refused { ticket, conflict });
+                Outcome::Conflict(conflict) => self.refused(step, &effects, conflict.into()),
+                Outcome::WouldDeadlock(cycle) => self.refused(step, &effects, cycle.into()),
+                Outcome::Queued { until } => {
+                    let number = step.request_number();
+                    self.happened(at, Happened::Queued { number, until });
                 }
                 Outcome::Rejected(reason) => self.rejected(step, &effects, reason),
                 Outcome::Duplicate(taken) => {
@@ -349,7 +358,16 @@ impl Engine {
         for (step, effects) in skipped {
             self.skipped(step, &effects);
         }
+        for Grant { root, command, number } in granted {
+            self.happened(Address { root, command }, Happened::HasLocks { number });
+        }
         Ok(())
+    }
+
+    fn refused(&mut self, step: &Step, effects: &[Effect], refusal: LockRefusal) {
+        let at = Address { root: step.root, command: step.command };
+        let (ticket, number) = (ticket_of(effects), step.request_number());
+        self.happened(at, Happened::Refused { ticket, number, refusal });
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -417,7 +435,7 @@ async fn step_back() {
     .await;
 }
 
-async fn committing(in_flight: &mut Option<InFlight>) -> Result<Vec<Outcome>, CommitError> {
+async fn committing(in_flight: &mut Option<InFlight>) -> Result<Committed, CommitError> {
     match in_flight {
         Some(batch) => batch.done.as_mut().await,
         None => std::future::pending().await,

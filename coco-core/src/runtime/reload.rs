@@ -60,6 +60,11 @@ impl Reloading {
         Self { rejected: None, happened: vec![(at, what)] }
     }
 
+    /// Whether locks that the tree waited for were granted.
+    pub(super) fn is_granted(&self) -> bool {
+        self.happened.iter().any(|(_, what)| matches!(what, Happened::HasLocks { .. }))
+    }
+
     /// The first cancel of what happened.
     pub(super) fn take_cancel(&mut self) -> Option<Loaded> {
         let is_cancel = |(_, what): &(Address, Happened)| matches!(what, Happened::Cancel { .. });
@@ -174,10 +179,16 @@ impl Engine {
                 for (at, happened) in
                     self.reloading.remove(&root).map_or_else(Vec::new, |r| r.happened)
                 {
-                    if let Some(caller) =
-                        happened.ticket().and_then(|ticket| self.callers.remove(&ticket))
-                    {
-                        caller.refuse(EngineError::NotStuck(at.command).into());
+                    let ticket = happened.ticket();
+                    let caller = ticket.and_then(|ticket| self.callers.remove(&ticket));
+                    let refusal = match happened {
+                        Happened::Registers { .. } | Happened::AsksLock { .. } => {
+                            quarantine.reason.clone().into()
+                        }
+                        _ => EngineError::NotStuck(at.command).into(),
+                    };
+                    if let Some(caller) = caller {
+                        caller.refuse(refusal);
                     }
                 }
                 self.quarantine(*quarantine);

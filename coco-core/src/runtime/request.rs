@@ -8,9 +8,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::effects::Caller;
 use super::engine::Engine;
 use super::watch::Standing;
+use super::why::Question;
 use crate::error::{EngineError, Result};
 use crate::id::CommandId;
-use crate::machine::{Address, Happened, Input, Submit};
+use crate::machine::step::Step;
+use crate::machine::{Address, Effect, Happened, Input, Submit};
 
 /// How a program reaches its engine.
 #[derive(Clone)]
@@ -28,9 +30,25 @@ pub(crate) struct NewSubmit {
 
 /// What else a caller asks of the engine.
 pub(crate) enum Request {
-    Watch { root: CommandId, reply: oneshot::Sender<watch::Receiver<Standing>> },
-    Operate { at: Address, operation: Operation, reply: oneshot::Sender<Result<()>> },
-    Stop { within: Duration, reply: oneshot::Sender<()> },
+    Watch {
+        root: CommandId,
+        reply: oneshot::Sender<watch::Receiver<Standing>>,
+    },
+    Operate {
+        at: Address,
+        operation: Operation,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    Why(Question),
+    /// To store what is of no tree.
+    Store {
+        step: Step,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    Stop {
+        within: Duration,
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// What became of a submit.
@@ -85,6 +103,11 @@ impl Engine {
                     Operation::Abandon(reason) => Happened::Abandon { ticket, reason },
                 };
                 self.happened(at, what);
+            }
+            Request::Why(question) => self.asked_why(question),
+            Request::Store { step, reply } => {
+                let ticket = self.ticket(Caller::Other(reply));
+                self.queue.push(step, vec![Effect::Accept { ticket }]);
             }
             Request::Stop { within, reply } => self.stop(within, reply),
         }

@@ -1,8 +1,9 @@
 //! The user code that runs now, one task a command.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
@@ -14,9 +15,9 @@ use crate::id::CommandId;
 /// The tasks, by command.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
-    running: HashMap<CommandId, Task>,
+    running: FxHashMap<CommandId, Task>,
     /// Code that was dropped: it goes on to its next await.
-    ending: HashMap<CommandId, JoinHandle<()>>,
+    ending: FxHashMap<CommandId, JoinHandle<()>>,
 }
 
 /// One task.

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use super::body::{Method, Outside};
 use super::reload::read_again;
+use crate::caught::caught;
 use crate::context::RunOf;
+use crate::entity::CommandEntity;
 use crate::erased::{Call, Reply};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
+use crate::lock::LockProperties;
 use crate::machine::{Happened, UndoRun, Undoing};
 use crate::registry::Registry;
 use crate::store::Store;
@@ -27,6 +30,8 @@ struct Undo {
     call: Call,
     id: CommandId,
     attempt: i32,
+    /// What is said about the locks that it runs under.
+    locks: LockProperties,
 }
 
 impl UndoBody {
@@ -43,13 +48,17 @@ impl UndoBody {
 
     async fn what(&self) -> Result<Undo, Failure> {
         match &self.run.undoing {
-            Undoing::Entry { command, position, entry } => Ok(Undo {
-                name: entry.name.clone().into_owned(),
-                fields: Arc::clone(&entry.parameters),
-                call: Call::ValidateAndExecute,
-                id: CommandId::from_uuid(command.derive("undo", *position)),
-                attempt: 1,
-            }),
+            Undoing::Entry { command, position, entry } => {
+                let row = read_again("a command", || self.store.entity(*command)).await;
+                Ok(Undo {
+                    name: entry.name.clone().into_owned(),
+                    fields: Arc::clone(&entry.parameters),
+                    call: Call::ValidateAndExecute,
+                    id: CommandId::from_uuid(command.derive("undo", *position)),
+                    attempt: 1,
+                    locks: row.ok().flatten().map(|row| self.locks_of(&row)).unwrap_or_default(),
+                })
+            }
             Undoing::Command(id) => {
                 let row = read_again("a command to undo", || self.store.entity(*id)).await;
                 let unreadable = |reason: String| {
@@ -58,6 +67,7 @@ impl UndoBody {
                 };
                 let row = row.map_err(|error| unreadable(error.to_string()))?;
                 let row = row.ok_or_else(|| unreadable("it is not stored any more".to_owned()))?;
+                let locks = self.locks_of(&row);
                 let progress = row.progress;
                 Ok(Undo {
                     name: row.command_type.into_owned(),
@@ -65,13 +75,26 @@ impl UndoBody {
                     call: Call::Compensate(progress.return_value),
                     id: *id,
                     attempt: progress.attempt,
+                    locks,
                 })
             }
         }
     }
 
+    /// What a command declared: the command that fails holds that, as long as it can be undone.
+    fn locks_of(&self, row: &CommandEntity) -> LockProperties {
+        let Some(descriptor) = self.registry.get(&row.command_type) else {
+            return LockProperties::default();
+        };
+        let declared = caught(|| {
+            let command = descriptor.decode(&row.command_parameters);
+            command.map(|command| command.lock_properties()).unwrap_or_default()
+        });
+        declared.unwrap_or_default()
+    }
+
     async fn call(&self, undo: Undo) -> Reply {
-        let Undo { name, fields, call, id, attempt } = undo;
+        let Undo { name, fields, call, id, attempt, locks } = undo;
         let Some(descriptor) = self.registry.get(&name) else {
             let message = format!("no command `{name}` is registered in this program");
             return Reply::failed(Failure::new(FailureKind::Undecodable, message).of(id));
@@ -81,6 +104,7 @@ impl UndoBody {
             attempt: u32::try_from(attempt).unwrap_or(0),
             hook_attempt: u32::try_from(self.run.hook_attempt).unwrap_or(0),
             parent: None,
+            locks: locks.into(),
         };
         let (fields, outside) = (&*fields, &self.outside);
         let (asks, grace) = (None, None);

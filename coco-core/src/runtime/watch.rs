@@ -1,8 +1,8 @@
 //! Tells those who wait for a tree how it stands.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
 use crate::error::EngineError;
@@ -24,7 +24,7 @@ pub(crate) enum Standing {
 /// Where to tell it, by root: for those that somebody waits for, and those that are stuck.
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
-    by_root: HashMap<CommandId, watch::Sender<Standing>>,
+    by_root: FxHashMap<CommandId, watch::Sender<Standing>>,
     /// How many there were when they were last looked through.
     kept: usize,
 }

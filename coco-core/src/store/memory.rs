@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{CommitError, Lease, Outcome, Step, Store, StoreError, StoreFuture, Write};
+use super::{
+    CommitError, Committed, Lease, LockRows, Outcome, Step, Store, StoreError, StoreFuture, Write,
+};
 use crate::entity::{Audit, CommandEntity, Compensation, OnceResult, Sleep, TreeRows};
 use crate::id::CommandId;
-use crate::lock::{self, HeldLock, HeldLocks};
+use crate::lock::{Answer, HeldLock, Lock, LockRequest, LockTable};
 
 /// Keeps everything in memory.
 ///
@@ -22,7 +24,7 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// All the locks that are held now, in no order.
     pub fn held_locks(&self) -> Vec<HeldLock> {
-        self.state().locks.iter().cloned().collect()
+        self.state().locks.held().cloned().collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -55,7 +57,7 @@ impl Store for MemoryStore {
         &'a self,
         lease: &'a Lease,
         steps: Arc<[Step]>,
-    ) -> StoreFuture<'a, Result<Vec<Outcome>, CommitError>> {
+    ) -> StoreFuture<'a, Result<Committed, CommitError>> {
         Box::pin(async move {
             let mut state = self.state();
             if state.epoch == lease.epoch {
@@ -94,6 +96,23 @@ impl Store for MemoryStore {
             Ok(of_tree.cloned().collect())
         })
     }
+
+    fn locks(&self, behind: Option<CommandId>) -> StoreFuture<'_, Result<LockRows, StoreError>> {
+        Box::pin(async move {
+            let locks = &self.state().locks;
+            let of_command = |owner| locks.waiting().filter(move |it| it.request.owner == owner);
+            let wanted: Vec<_> = behind
+                .into_iter()
+                .flat_map(of_command)
+                .flat_map(|waiting| &waiting.request.locks)
+                .collect();
+            let is_asked =
+                |lock: &Lock| behind.is_none() || wanted.iter().any(|other| other.is_of_key(lock));
+            let held = locks.held().filter(|held| is_asked(&held.lock)).cloned().collect();
+            let waiting = locks.waiting().filter(|it| it.request.locks.iter().any(is_asked));
+            Ok(LockRows { held, waiting: waiting.cloned().collect() })
+        })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -108,11 +127,11 @@ struct State {
     submit_keys: HashMap<Arc<str>, CommandId>,
     members: BTreeMap<CommandId, Vec<CommandId>>,
     open_roots: BTreeSet<CommandId>,
-    locks: HeldLocks,
+    locks: LockTable,
 }
 
 impl State {
-    fn commit(&mut self, steps: &[Step]) -> Vec<Outcome> {
+    fn commit(&mut self, steps: &[Step]) -> Committed {
         let mut rejected = BTreeSet::new();
         let mut outcomes = Vec::with_capacity(steps.len());
         for step in steps {
@@ -126,7 +145,8 @@ impl State {
             }
             outcomes.push(outcome);
         }
-        outcomes
+        let granted = self.locks.grant();
+        Committed { outcomes, granted: granted.iter().map(LockRequest::grant).collect() }
     }
 
     fn apply(&mut self, step: &Step) -> Outcome {
@@ -134,9 +154,9 @@ impl State {
             return Outcome::Duplicate(*taken);
         }
         if let Some(request) = &step.request
-            && let Err(conflict) = lock::decide(&self.locks, request)
+            && let Some(outcome) = self.keeps_waiting(request)
         {
-            return Outcome::Conflict(conflict);
+            return outcome;
         }
         let draft = match self.draft(step) {
             Ok(draft) => draft,
@@ -144,11 +164,15 @@ impl State {
         };
         self.store(draft);
         if let Some(request) = &step.request {
-            request.granted().for_each(|held| self.locks.insert(held));
+            let _ = self.locks.ask(request);
         }
         for write in &step.writes {
             match write {
                 Write::Release(owner) => self.locks.release(*owner),
+                Write::LeaveLine(owner, number) => self.locks.leave_line(*owner, Some(*number)),
+                Write::ReleaseOne { owner, group, key } => {
+                    self.locks.release_one(*owner, group, key);
+                }
                 Write::Pass { from, to, command_type } => {
                     self.locks.pass(*from, *to, command_type);
                 }
@@ -156,6 +180,18 @@ impl State {
             }
         }
         Outcome::Applied
+    }
+
+    /// What is said of a step whose request is not granted now; one that waits is in line then.
+    fn keeps_waiting(&mut self, request: &LockRequest) -> Option<Outcome> {
+        match self.locks.decide(request) {
+            Ok(Answer::Granted) => None,
+            Ok(Answer::Waits { until }) => match self.commands.contains_key(&request.owner) {
+                true => self.locks.ask(request).ok().map(|_| Outcome::Queued { until }),
+                false => Some(Outcome::Rejected(absent(request.owner))),
+            },
+            Err(refusal) => Some(refusal.into()),
+        }
     }
 
     /// The rows as `step` leaves them, or why it cannot be stored.
@@ -196,7 +232,7 @@ impl State {
                 }
                 Write::Audit(entry) => draft.audit.push((**entry).clone()),
                 Write::Pass { to, .. } => self.known(&draft, *to)?,
-                Write::Release(_) => {}
+                Write::Release(_) | Write::LeaveLine(..) | Write::ReleaseOne { .. } => {}
             }
         }
         match &step.request {

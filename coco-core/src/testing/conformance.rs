@@ -25,8 +25,10 @@
 
 mod audit;
 mod data;
+pub(crate) mod decisions;
 mod hostile;
 mod keys;
+mod lines;
 mod locks;
 mod ownership;
 mod passes;
@@ -40,8 +42,10 @@ use std::future::Future;
 
 pub use self::audit::*;
 pub use self::data::*;
+pub use self::decisions::requests_are_decided_by_the_table;
 pub use self::hostile::*;
 pub use self::keys::*;
+pub use self::lines::*;
 pub use self::locks::*;
 pub use self::ownership::*;
 pub use self::passes::*;
@@ -150,6 +154,23 @@ macro_rules! store_conformance {
             passes_in_a_chain
             passes_in_a_ring
 
+            requests_are_decided_by_the_table
+
+            a_cycle_is_refused
+            a_line_survives_the_engine
+            a_pass_lets_in_a_sibling
+            a_rejected_step_leaves_the_line_as_it_is
+            a_request_waits_on_any_of_its_keys
+            a_step_that_waits_stores_nothing_else
+            another_request_of_the_same_number_takes_its_place
+            hostile_text_waits
+            one_lock_is_taken_away
+            the_answer_to_a_late_request_comes_back
+            the_line_moves_in_its_order
+            the_locks_in_the_way_of_one_command
+            who_ends_leaves_the_line
+            who_is_not_stored_does_not_wait
+
             a_command_is_a_duplicate_of_itself
             a_conflict_takes_no_key
             a_duplicate_takes_no_lock
@@ -224,8 +245,10 @@ mod tests {
         let cases = [
             include_str!("conformance/audit.rs"),
             include_str!("conformance/data.rs"),
+            include_str!("conformance/decisions.rs"),
             include_str!("conformance/hostile.rs"),
             include_str!("conformance/keys.rs"),
+            include_str!("conformance/lines.rs"),
             include_str!("conformance/locks.rs"),
             include_str!("conformance/ownership.rs"),
             include_str!("conformance/passes.rs"),

@@ -8,7 +8,9 @@ use tokio::sync::watch;
 
 use crate::entity::{Audit, CommandEntity, TreeRows};
 use crate::id::CommandId;
-use crate::store::{CommitError, Lease, Outcome, Step, Store, StoreError, StoreFuture};
+use crate::store::{
+    CommitError, Committed, Lease, LockRows, Outcome, Step, Store, StoreError, StoreFuture,
+};
 
 /// Wraps a store, counts its commits and makes them fail. Clones control the same faults.
 ///
@@ -144,7 +146,7 @@ impl<S: Store> Store for FaultyStore<S> {
         &'a self,
         lease: &'a Lease,
         steps: Arc<[Step]>,
-    ) -> StoreFuture<'a, Result<Vec<Outcome>, CommitError>> {
+    ) -> StoreFuture<'a, Result<Committed, CommitError>> {
         Box::pin(async move {
             let number = self.faults.commits.fetch_add(1, Ordering::SeqCst) + 1;
             self.faults.pass_the_gate().await;
@@ -154,12 +156,14 @@ impl<S: Store> Store for FaultyStore<S> {
             let sorted = self.faults.sort_out(&steps);
             let kept = steps.iter().zip(&sorted).filter(|(_, outcome)| outcome.is_none());
             let kept: Vec<_> = kept.map(|(step, _)| step.clone()).collect();
-            let mut outcomes = self.inner.commit(lease, kept.into()).await?.into_iter();
+            let Committed { outcomes, granted } = self.inner.commit(lease, kept.into()).await?;
+            let mut outcomes = outcomes.into_iter();
             if self.faults.dies(Crash::After(number)) {
                 return Err(CommitError::Lost);
             }
             let outcomes = sorted.into_iter().map(|sorted| sorted.or_else(|| outcomes.next()));
-            Ok(outcomes.map(|outcome| outcome.unwrap_or(Outcome::Skipped)).collect())
+            let outcomes = outcomes.map(|outcome| outcome.unwrap_or(Outcome::Skipped)).collect();
+            Ok(Committed { outcomes, granted })
         })
     }
 
@@ -181,6 +185,10 @@ impl<S: Store> Store for FaultyStore<S> {
 
     fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>> {
         self.inner.audit(root)
+    }
+
+    fn locks(&self, behind: Option<CommandId>) -> StoreFuture<'_, Result<LockRows, StoreError>> {
+        self.inner.locks(behind)
     }
 }
 

@@ -28,6 +28,7 @@ mod task;
 
 pub use self::report::Report;
 use self::runtime::Runtime;
+use self::script::Locking;
 
 /// How often something is done to the engine from outside: one time in so many, never for
 /// [`usize::MAX`].
@@ -72,13 +73,14 @@ pub struct Simulation {
     seed: u64,
     faults: Faults,
     trees: usize,
+    keys: usize,
 }
 
 impl Simulation {
     /// A run with this seed, without faults, of eight trees side by side.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed, faults: Faults::NONE, trees: 8 }
+        Self { seed, faults: Faults::NONE, trees: 8, keys: Locking::CALM.keys }
     }
 
     /// With these faults.
@@ -93,12 +95,18 @@ impl Simulation {
         Self { trees, ..self }
     }
 
+    /// With so many keys that commands lock: of few, nearly all lock some, and wait for them.
+    #[must_use]
+    pub fn keys(self, keys: usize) -> Self {
+        Self { keys, ..self }
+    }
+
     /// Runs until the engine has had so many inputs, then lets everything end without faults.
     ///
     /// # Panics
     /// When a promise is broken; the seed and the last inputs are printed.
     pub fn run(self, inputs: usize) -> Report {
-        let mut runtime = Runtime::new(self.seed, self.faults, self.trees);
+        let mut runtime = Runtime::new(self.seed, self.faults, self.trees, self.keys);
         while runtime.inputs() < inputs {
             runtime.next();
         }

@@ -32,6 +32,14 @@ fn nothing_wrong() {
             struct A(#[lock(shared)] u8);
         ),
         parse_quote!(
+            #[command(lock = Execution, wait)]
+            struct A(#[lock(shared, group = "a b | ∀ \n")] Vec<u8>);
+        ),
+        parse_quote!(
+            #[command(wait = "1ms", lock = Command)]
+            struct A(#[lock(exclusive)] u8, #[lock(shared)] Option<u8>);
+        ),
+        parse_quote!(
             #[command(name = "a_1", needs(u8, u16), idempotent)]
             struct Ä;
         ),
@@ -163,6 +171,55 @@ fn one_message_a_mistake() {
         ),
         (
             parse_quote!(
+                #[command(lock = Command)]
+                struct A(#[lock(shared, group = "a\0b")] u8);
+            ),
+            "the group has a NUL character",
+        ),
+        (
+            parse_quote!(
+                #[command(wait)]
+                struct A(#[lock(shared)] u8);
+            ),
+            "`wait` has no locks to wait for: say how long",
+        ),
+        (
+            parse_quote!(
+                #[command(wait = "30s")]
+                struct A;
+            ),
+            "`wait` has no locks to wait for: write `lock = Execution` and mark",
+        ),
+        (
+            parse_quote!(
+                #[command(lock = None, wait)]
+                struct A;
+            ),
+            "`wait` has no locks to wait for: write `lock = Execution` and mark",
+        ),
+        (
+            parse_quote!(
+                #[command(lock = None, wait)]
+                struct A(#[lock(shared)] u8);
+            ),
+            "`lock = None` takes no locks",
+        ),
+        (
+            parse_quote!(
+                #[command(lock = Command, wait)]
+                struct A;
+            ),
+            "`lock = Command` has nothing",
+        ),
+        (
+            parse_quote!(
+                #[command(lock = Command, wait = "0.0s")]
+                struct A(#[lock(shared)] u8);
+            ),
+            "a wait of zero is none",
+        ),
+        (
+            parse_quote!(
                 #[command(idempotent, callback = SerialChildren)]
                 struct A;
             ),
@@ -291,6 +348,32 @@ fn one_mistake_is_not_two() {
             );
         ),
         parse_quote!(
+            #[command(lok = Command)]
+            struct A(#[lock(shared)] u8);
+        ),
+        parse_quote!(
+            #[command(lok = Command, wait)]
+            struct A(#[lock(shared)] u8);
+        ),
+        parse_quote!(
+            #[command(lock = Exec, wait)]
+            struct A;
+        ),
+        parse_quote!(
+            #[command(wiat, lock = Command)]
+            struct A(#[lock(shared)] u8);
+        ),
+        parse_quote!(
+            #[command(lock = Command, wait = 0)]
+            struct A(#[lock(shared)] u8);
+        ),
+        parse_quote!(
+            #[command(lock = Command, wait)]
+            enum A {
+                B(#[lock(shared)] u8),
+            }
+        ),
+        parse_quote!(
             #[command(name = 5)]
             struct Größe;
         ),
@@ -337,5 +420,24 @@ fn one_mistake_is_not_two() {
     ] {
         let found = mistakes(&input);
         assert_eq!(found.len(), 1, "{found:?}");
+    }
+}
+
+#[test]
+fn all_mistakes_of_the_locks() {
+    let found = mistakes(&parse_quote!(
+        #[command(wait = "0s")]
+        struct A(#[lock] Vec<u8>, #[lock(shared, exclusive)] u8, #[lock(shared, group = "")] u8);
+    ));
+    let starts = [
+        "`wait` has no locks",
+        "a wait of zero",
+        "write `#[lock(exclusive)]`",
+        "a lock is either",
+        "the group is empty",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:?}");
+    for (text, start) in found.iter().zip(starts) {
+        assert!(text.starts_with(start), "{start}: {text}");
     }
 }

@@ -1,89 +1,121 @@
-//! What a batch does to the locks, as one deletion and one insertion. Pure.
+//! What a batch does to the locks: the rows of both tables that go, and those that come. Pure.
+
+mod interest;
+mod known;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use coco_core::CommandId;
-use coco_core::lock::{self, HeldLock, HeldLocks, LockConflict, LockMode, LockRequest};
-use coco_core::store::{Step, Write};
+use coco_core::lock::{Answer, HeldLock, LockRefusal, LockRequest, LockTable, WaitingRequest};
+use coco_core::store::{LockRows, Outcome, Write};
 
-/// The keys that the steps ask for, each once, and whether any asks for it exclusively: who holds
-/// them decides the batch, and who shares them decides only about an exclusive request.
-pub(crate) fn asked_keys<'a>(steps: &[&'a Step]) -> Vec<(&'a str, &'a str, bool)> {
-    let requests = steps.iter().filter_map(|step| step.request.as_deref());
-    let mut keys = BTreeMap::new();
-    for lock in requests.flat_map(|request| &request.locks) {
-        let exclusive = keys.entry((lock.group.as_ref(), lock.key.as_str())).or_insert(false);
-        *exclusive |= lock.mode == LockMode::Exclusive;
-    }
-    keys.into_iter().map(|((group, key), exclusive)| (group, key, exclusive)).collect()
-}
+pub(crate) use self::interest::Interest;
+pub(crate) use self::known::{Known, OF_NOBODY, Waiter};
 
-/// The commands that the steps pass locks from or to, each once: all that they hold counts.
-pub(crate) fn passing(steps: &[&Step]) -> BTreeSet<CommandId> {
-    let writes = steps.iter().flat_map(|step| &step.writes);
-    let passes = writes.filter_map(|write| match write {
-        Write::Pass { from, to, .. } => Some([*from, *to]),
-        _ => None,
-    });
-    passes.flatten().collect()
-}
-
-/// What becomes of the locks: those of `released` are deleted, and `granted` is merged into what
-/// is left. A lock that is passed on is deleted and granted, so passes need no order of their own.
+/// The lock table as the steps change it, beside what of it is stored.
+///
+/// All rows of a command that lets go of its locks are deleted before any are inserted; a lock that
+/// is passed on is one of them, and inserted for its heir.
 #[derive(Debug, Default)]
-pub(crate) struct LockChanges {
+pub(crate) struct LockChanges<'k> {
+    table: LockTable,
+    last_place: Option<i64>,
+    knows_cycles: bool,
+    unreadable: Option<&'k BTreeSet<CommandId>>,
+    held: HashMap<CommandId, Vec<&'k HeldLock>>,
+    waiting: BTreeMap<(CommandId, i32), &'k WaitingRequest>,
     released: BTreeSet<CommandId>,
-    granted: HeldLocks,
-    /// Who holds what now, as far as the requests of the batch can tell.
-    held: HeldLocks,
-    /// What the commands that pass locks hold in the store, until it is passed on or released.
-    stored: HashMap<CommandId, Vec<HeldLock>>,
+    released_ones: BTreeSet<(CommandId, String, String)>,
+    may_close_a_cycle: bool,
 }
 
-impl LockChanges {
-    /// Nothing yet. `holders` holds the keys that are asked for; `passing` is all that the
-    /// commands hold that pass locks from or to.
-    pub(crate) fn new(holders: Vec<HeldLock>, passing: Vec<HeldLock>) -> Self {
-        let mut changes = Self::default();
-        for lock in holders {
-            changes.held.insert(lock);
+impl<'k> LockChanges<'k> {
+    /// Nothing yet.
+    pub(crate) fn new(known: &'k Known) -> Self {
+        let LockRows { held, waiting } = &known.rows;
+        let last_place = known.last_place.unwrap_or(0);
+        let table = LockTable::new(held.iter().cloned(), waiting.iter().cloned(), last_place);
+        let mut held_by: HashMap<_, Vec<_>> = HashMap::new();
+        for lock in held {
+            held_by.entry(lock.owner).or_default().push(lock);
         }
-        for lock in passing {
-            changes.held.insert(lock.clone());
-            changes.stored.entry(lock.owner).or_default().push(lock);
+        let waiting = waiting.iter().map(|it| ((it.request.owner, it.request.number), it));
+        Self {
+            table,
+            last_place: known.last_place,
+            knows_cycles: known.cycles,
+            unreadable: Some(&known.unreadable),
+            held: held_by,
+            waiting: waiting.collect(),
+            ..Self::default()
         }
-        changes
     }
 
-    /// Grants all that is asked for, or nothing.
-    pub(crate) fn grant(&mut self, request: &LockRequest) -> Result<(), LockConflict> {
-        lock::decide(&self.held, request)?;
-        for lock in request.granted() {
-            self.held.insert(lock.clone());
-            self.granted.insert(lock);
+    /// Says that somebody has let go of a key in an earlier part of the batch.
+    pub(crate) fn free(&mut self, group: &str, key: &str) {
+        self.table.free(group, key);
+    }
+
+    /// Grants all that is asked for. Where it does not, that is what becomes of the step.
+    pub(crate) fn ask(&mut self, request: &LockRequest) -> Result<(), Outcome> {
+        let answer = self.table.decide(request);
+        let may_wait =
+            matches!(answer, Ok(Answer::Waits { .. }) | Err(LockRefusal::WouldDeadlock(_)));
+        let in_line = self.waiting.get(&(request.owner, request.number));
+        let in_line = in_line.copied().filter(|stored| self.waits(stored));
+        // Nobody waits for the start of a root, unless it is in line.
+        self.may_close_a_cycle |= may_wait
+            && match in_line {
+                Some(stored) => stored.request.locks != request.locks,
+                None => request.number != 0 || !request.ancestors.is_empty(),
+            };
+        let answer = answer?;
+        self.table.ask(request)?;
+        match answer {
+            Answer::Granted => Ok(()),
+            Answer::Waits { until } => Err(Outcome::Queued { until }),
         }
-        Ok(())
     }
 
     /// Does what a write says about locks, if it does.
     pub(crate) fn apply(&mut self, write: &Write) {
         match write {
             Write::Release(owner) => {
-                self.stored.remove(owner);
                 self.released.insert(*owner);
-                self.granted.release(*owner);
-                self.held.release(*owner);
+                self.table.release(*owner);
             }
             Write::Pass { from, to, command_type } if from != to => {
-                if let Some(stored) = self.stored.remove(from) {
-                    self.released.insert(*from);
-                    stored.into_iter().for_each(|lock| self.granted.insert(lock));
-                }
-                self.granted.pass(*from, *to, command_type);
-                self.held.pass(*from, *to, command_type);
+                self.released.insert(*from);
+                self.table.pass(*from, *to, command_type);
+            }
+            Write::LeaveLine(owner, number) => self.table.leave_line(*owner, Some(*number)),
+            Write::ReleaseOne { owner, group, key } => {
+                self.released_ones.insert((*owner, group.to_string(), key.clone()));
+                self.table.release_one(*owner, group, key);
             }
             _ => {}
         }
+    }
+
+    /// Grants what can be granted now, at the end of the batch.
+    pub(crate) fn grant(&mut self) -> Vec<LockRequest> {
+        self.table.grant()
+    }
+
+    /// The keys that somebody may have let go of, where nothing was granted since.
+    pub(crate) fn freed(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.table.freed()
+    }
+
+    /// Whether a request waits that may close a cycle which is not known.
+    pub(crate) const fn lacks_cycles(&self) -> bool {
+        self.may_close_a_cycle && !self.knows_cycles
+    }
+
+    /// The last place in the line, if anybody may be in it.
+    pub(crate) fn last_place(&self) -> Option<i64> {
+        let last = self.table.waiting().last().map(|waiting| waiting.place);
+        last.max(self.last_place)
     }
 
     /// Whose stored locks are deleted, before any are inserted.
@@ -91,11 +123,43 @@ impl LockChanges {
         self.released.iter().copied()
     }
 
+    /// The stored locks that are deleted one by one, before any are inserted.
+    pub(crate) fn released_ones(&self) -> impl Iterator<Item = &(CommandId, String, String)> {
+        self.released_ones.iter()
+    }
+
     /// The locks to insert, or to merge with what is left, in no order.
     pub(crate) fn granted(&self) -> impl Iterator<Item = &HeldLock> {
-        self.granted.iter()
+        self.table.held().filter(|held| {
+            let stored = self.held.get(&held.owner).is_some_and(|stored| stored.contains(held));
+            let name = || (held.owner, held.lock.group.to_string(), held.lock.key.clone());
+            !stored
+                || self.released.contains(&held.owner)
+                || !self.released_ones.is_empty() && self.released_ones.contains(&name())
+        })
+    }
+
+    /// The requests that are stored as waiting, and wait no more; before any are inserted.
+    ///
+    /// Without a number: all of a command.
+    pub(crate) fn left(&self) -> impl Iterator<Item = (CommandId, Option<i32>)> {
+        let gone = self.waiting.values().filter(|waiting| !self.waits(waiting));
+        let gone = gone.map(|waiting| (waiting.request.owner, Some(waiting.request.number)));
+        let unreadable = self.unreadable.into_iter().flatten();
+        let unreadable = unreadable.filter(|owner| self.released.contains(owner));
+        gone.chain(unreadable.map(|owner| (*owner, None)))
+    }
+
+    /// The requests that wait, and are not stored.
+    pub(crate) fn joined(&self) -> impl Iterator<Item = &WaitingRequest> {
+        self.table.waiting().filter(|waiting| {
+            let of = (waiting.request.owner, waiting.request.number);
+            self.waiting.get(&of).is_none_or(|stored| stored.place != waiting.place)
+        })
+    }
+
+    /// Whether a request still waits at its place.
+    fn waits(&self, waiting: &WaitingRequest) -> bool {
+        self.table.place_of(&waiting.request) == Some(waiting.place)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -15,6 +15,7 @@ pub(crate) struct Model {
     pub ended_at: i64,
     pub return_value: Option<String>,
     pub failure: Option<String>,
+    pub lock: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -1,9 +1,16 @@
 //! Models as the rows that the core knows.
 
 use coco_core::entity::{Audit, CommandEntity, Compensation, OnceResult, Progress, Sleep, Undo};
+use coco_core::lock::{HeldLock, Lock, LockMode, LockRequest};
 use coco_core::{CommandId, CommandStatus, Timestamp};
+use serde::Deserialize;
 
-use crate::entity::{audit, command_entity, compensation, once_result, sleep};
+use super::row::Misfit;
+use crate::ancestors;
+use crate::batch::locks::Waiter;
+use crate::entity::{
+    audit, command_entity, command_lock, compensation, lock_waiter, once_result, sleep,
+};
 
 pub(super) fn command(row: command_entity::Model) -> CommandEntity {
     CommandEntity {
@@ -42,8 +49,10 @@ pub(super) fn command(row: command_entity::Model) -> CommandEntity {
     }
 }
 
-pub(super) fn once(row: once_result::Model) -> OnceResult {
-    OnceResult {
+pub(super) fn once(row: once_result::Model) -> Result<OnceResult, Misfit> {
+    let lock = row.lock.as_deref().map(serde_json::from_str::<StoredLock>).transpose();
+    let lock = lock.map_err(|error| Misfit { column: "lock", reason: error.to_string() })?;
+    Ok(OnceResult {
         command_id: CommandId::from_uuid(row.command_id),
         root_command_id: CommandId::from_uuid(row.root_command_id),
         position: row.position,
@@ -52,7 +61,51 @@ pub(super) fn once(row: once_result::Model) -> OnceResult {
         ended_at: Timestamp::from_micros(row.ended_at),
         return_value: row.return_value.map(Into::into),
         failure: row.failure.map(Into::into),
-    }
+        lock: lock.map(|lock| Lock {
+            group: lock.group.into(),
+            key: lock.key,
+            mode: mode(&lock.mode),
+        }),
+    })
+}
+
+/// A lock as JSON. A mode that is not known is the stronger one.
+#[derive(Deserialize)]
+struct StoredLock {
+    group: String,
+    key: String,
+    mode: String,
+}
+
+pub(super) fn held(row: command_lock::Model) -> Result<HeldLock, Misfit> {
+    Ok(HeldLock {
+        owner: CommandId::from_uuid(row.command_id),
+        command_type: row.command_type.into(),
+        ancestors: ancestors_of(&row.ancestors)?,
+        lock: Lock { group: row.lock_group.into(), key: row.lock_key, mode: mode(&row.mode) },
+        since: Timestamp::from_micros(row.since),
+    })
+}
+
+pub(super) fn waiter(row: lock_waiter::Model) -> Result<Waiter, Misfit> {
+    let request = LockRequest {
+        owner: CommandId::from_uuid(row.command_id),
+        number: row.number,
+        command_type: row.command_type.into(),
+        ancestors: ancestors_of(&row.ancestors)?,
+        locks: Vec::new(),
+        at: Timestamp::from_micros(row.since),
+        waits: true,
+        until: row.until.map(Timestamp::from_micros),
+    };
+    let lock = Lock { group: row.lock_group.into(), key: row.lock_key, mode: mode(&row.mode) };
+    Ok(Waiter {
+        place: row.place,
+        position: row.position,
+        request,
+        lock: Some(lock),
+        is_sound: true,
+    })
 }
 
 pub(super) fn slept(row: &sleep::Model) -> Sleep {
@@ -88,6 +141,16 @@ pub(super) fn audited(row: audit::Model) -> Audit {
         reason: row.reason.into(),
         linked: row.linked.map(CommandId::from_uuid),
     }
+}
+
+fn ancestors_of(text: &str) -> Result<Vec<CommandId>, Misfit> {
+    let misfit = |error: uuid::Error| Misfit { column: "ancestors", reason: error.to_string() };
+    ancestors::parse(text).map_err(misfit)
+}
+
+fn mode(text: &str) -> LockMode {
+    let Ok(mode) = text.parse();
+    mode
 }
 
 fn undo(text: &str) -> Undo {

@@ -14,13 +14,33 @@ use crate::error::unavailable;
 /// # Errors
 /// [`StoreError::Unreadable`] where a column holds what is not of its type.
 pub(super) fn model<E: EntityTrait>(row: &QueryResult) -> Result<E::Model, StoreError> {
-    E::Model::from_query_result(row, "").map_err(|error| match misfit(&error) {
-        Some(misfit) => {
-            let place = place(row, E::default().table_name());
-            StoreError::Unreadable(format!("{place} cannot be read: {misfit}"))
+    read::<E, _>(row, Ok)
+}
+
+/// Reads a row of `E` as what `convert` makes of it, or the column that it cannot, and why.
+///
+/// # Errors
+/// [`StoreError::Unreadable`] where a column holds what is not of its type.
+pub(super) fn read<E: EntityTrait, T>(
+    row: &QueryResult,
+    convert: impl FnOnce(E::Model) -> Result<T, Misfit>,
+) -> Result<T, StoreError> {
+    let misfit = match E::Model::from_query_result(row, "") {
+        Ok(model) => {
+            convert(model).map_err(|Misfit { column, reason }| format!("`{column}`: {reason}"))
         }
-        None => unavailable(error),
+        Err(error) => Err(misfit(&error).ok_or_else(|| unavailable(error))?),
+    };
+    misfit.map_err(|misfit| {
+        let place = place(row, E::default().table_name());
+        StoreError::Unreadable(format!("{place} cannot be read: {misfit}"))
     })
+}
+
+/// A column whose text is not what it should be.
+pub(super) struct Misfit {
+    pub(super) column: &'static str,
+    pub(super) reason: String,
 }
 
 /// What is in a column, where that can be read.

@@ -13,6 +13,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::models::{command, once, registered, slept};
+use super::row::Misfit;
 use super::{OPEN_ROOT, row};
 use crate::entity::{command_entity, compensation, once_result, sleep};
 use crate::error::unavailable;
@@ -104,13 +105,19 @@ async fn trees(readers: &DatabaseConnection, roots: &Roots) -> Result<Vec<TreeRo
     let mut trees = Trees::of(&found.roots)?;
     trees.add::<command_entity::Entity>(&found.commands, |tree, row| {
         tree.commands.push(command(row));
+        Ok(())
     })?;
     trees.add::<once_result::Entity>(&found.once_results, |tree, row| {
-        tree.once_results.push(once(row));
+        tree.once_results.push(once(row)?);
+        Ok(())
     })?;
-    trees.add::<sleep::Entity>(&found.sleeps, |tree, row| tree.sleeps.push(slept(&row)))?;
+    trees.add::<sleep::Entity>(&found.sleeps, |tree, row| {
+        tree.sleeps.push(slept(&row));
+        Ok(())
+    })?;
     trees.add::<compensation::Entity>(&found.compensations, |tree, row| {
         tree.compensations.push(registered(row));
+        Ok(())
     })?;
     Ok(trees.all())
 }
@@ -157,14 +164,14 @@ impl Trees {
     fn add<E: EntityTrait>(
         &mut self,
         rows: &[QueryResult],
-        push: impl Fn(&mut TreeRows, E::Model),
+        push: impl Fn(&mut TreeRows, E::Model) -> Result<(), Misfit>,
     ) -> Result<(), StoreError> {
         for row in rows {
             // It was found by that: it can be read.
             let root = row.try_get("", "root_command_id").map_err(unavailable)?;
             let tree = self.0.entry(root).or_default();
-            match row::model::<E>(row) {
-                Ok(model) => push(tree, model),
+            match row::read::<E, _>(row, |model| push(tree, model)) {
+                Ok(()) => {}
                 Err(StoreError::Unreadable(reason)) => {
                     let command = row::column(row, "command_id").unwrap_or(root);
                     let (root, command) =

@@ -1,16 +1,14 @@
 //! One transaction of the writer.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashSet};
 
-use coco_core::lock::{HeldLock, Lock, LockMode};
-use coco_core::store::{CommitError, Outcome, Step};
-use coco_core::{CommandId, Timestamp};
+use coco_core::lock::Grant;
+use coco_core::store::{CommitError, Committed, Outcome, Step};
 use sea_orm::sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sea_orm::sqlx::{self, Row};
-use uuid::Uuid;
 
-use crate::batch::locks::{LockChanges, asked_keys, passing};
+use super::rows::taken_key;
+use crate::batch::locks::{Interest, LockChanges};
 use crate::batch::{Plan, TakenKeys, sqlite, submit_keys};
 use crate::error::{Code, WriteError};
 use crate::statistics::Counters;
@@ -18,6 +16,15 @@ use crate::statistics::Counters;
 pub(crate) struct Transaction<'c> {
     connection: &'c mut SqliteConnection,
     counters: &'c Counters,
+    /// The last place in the line of those who wait for locks; none where nobody does.
+    pub(super) last_place: Option<i64>,
+}
+
+/// Keys of which somebody has let go.
+type Freed = BTreeSet<(String, String)>;
+
+fn owned((group, key): (&str, &str)) -> (String, String) {
+    (group.to_owned(), key.to_owned())
 }
 
 /// What a `COMMIT` that failed leaves.
@@ -28,17 +35,16 @@ pub(crate) struct FailedCommit {
 
 impl<'c> Transaction<'c> {
     pub(crate) const fn new(connection: &'c mut SqliteConnection, counters: &'c Counters) -> Self {
-        Self { connection, counters }
+        Self { connection, counters, last_place: None }
     }
 
     /// Takes the turn to write, and makes sure that it is still this engine's.
     pub(crate) async fn begin(&mut self, epoch: i64) -> Result<(), WriteError> {
         self.execute(sqlite::BEGIN).await?;
         self.counters.count_statement();
-        let stored = sqlx::query("SELECT epoch FROM engines WHERE engine_id = zeroblob(16)")
-            .fetch_optional(&mut *self.connection)
-            .await?;
-        let stored = stored.and_then(|row| row.try_get::<i64, _>(0).ok());
+        let found = sqlx::query(sqlite::FENCE).fetch_optional(&mut *self.connection).await?;
+        let stored = found.as_ref().and_then(|row| row.try_get::<i64, _>("epoch").ok());
+        self.last_place = found.and_then(|row| row.try_get("last_place").ok().flatten());
         if stored == Some(epoch) { Ok(()) } else { Err(WriteError::Commit(CommitError::Lost)) }
     }
 
@@ -68,35 +74,34 @@ impl<'c> Transaction<'c> {
     }
 
     /// Applies all of `steps`, or fails.
-    pub(crate) async fn apply(&mut self, steps: &[&Step]) -> Result<Vec<Outcome>, WriteError> {
-        let taken_keys = self.taken_keys(steps).await?;
-        let locks = self.locks(steps).await?;
-        let plan = Plan::new(steps, locks, taken_keys);
-        for statement in sqlite::statements(&plan)? {
-            self.counters.count_statement();
-            let query = sqlx::query(statement.sql).bind(statement.rows);
-            let done = query.execute(&mut *self.connection).await?;
-            if statement.touches.is_some_and(|expected| done.rows_affected() < expected) {
-                return Err(WriteError::Data("a row to update is not stored".to_owned()));
-            }
-        }
-        Ok(plan.outcomes)
+    pub(crate) async fn apply(&mut self, steps: &[&Step]) -> Result<Committed, WriteError> {
+        self.apply_part(steps, |plan| {
+            plan.grant();
+            std::mem::take(&mut plan.committed)
+        })
+        .await
     }
 
-    /// Applies what can be applied: halves the batch until the steps that fail stand alone.
-    pub(crate) async fn apply_apart(
-        &mut self,
-        steps: &[&Step],
-    ) -> Result<Vec<Outcome>, WriteError> {
+    /// Applies what can be applied: halves the batch until the steps that fail stand alone. What
+    /// they have let go of is granted when all are through.
+    pub(crate) async fn apply_apart(&mut self, steps: &[&Step]) -> Result<Committed, WriteError> {
         let mut outcomes = vec![Outcome::Skipped; steps.len()];
+        let mut freed = Freed::new();
         let mut rejected_trees = HashSet::new();
         let mut parts = vec![(0..steps.len()).collect::<Vec<_>>()];
         while let Some(mut part) = parts.pop() {
             part.retain(|&at| !rejected_trees.contains(&steps[at].root));
             let chosen: Vec<&Step> = part.iter().map(|&at| steps[at]).collect();
             self.execute("SAVEPOINT part").await?;
-            match self.apply(&chosen).await {
-                Ok(done) => part.iter().zip(done).for_each(|(&at, done)| outcomes[at] = done),
+            let applied = self.apply_part(&chosen, |plan| {
+                let freed: Freed = plan.locks.freed().map(owned).collect();
+                (std::mem::take(&mut plan.committed.outcomes), freed)
+            });
+            match applied.await {
+                Ok((done, of_part)) => {
+                    part.iter().zip(done).for_each(|(&at, done)| outcomes[at] = done);
+                    freed.extend(of_part);
+                }
                 Err(WriteError::Data(reason)) => {
                     self.execute("ROLLBACK TO part").await?;
                     if let [at] = part[..] {
@@ -111,7 +116,64 @@ impl<'c> Transaction<'c> {
             }
             self.execute("RELEASE part").await?;
         }
-        Ok(outcomes)
+        Ok(Committed { outcomes, granted: self.grant(&freed).await? })
+    }
+
+    /// Grants what others have let go of in the parts of a batch.
+    async fn grant(&mut self, freed: &Freed) -> Result<Vec<Grant>, WriteError> {
+        if freed.is_empty() || self.last_place.is_none() {
+            return Ok(Vec::new());
+        }
+        let known = self.locks(&Interest::of_freed(freed)).await?;
+        let mut locks = LockChanges::new(&known);
+        freed.iter().for_each(|(group, key)| locks.free(group, key));
+        let mut plan = Plan::new(&[], locks, TakenKeys::new());
+        plan.grant();
+        self.execute("SAVEPOINT part").await?;
+        let granted = match self.write(&plan).await {
+            Ok(()) => plan.committed.granted,
+            Err(WriteError::Data(reason)) => {
+                tracing::error!(%reason, "those who wait for locks go on waiting, though they are free");
+                self.execute("ROLLBACK TO part").await?;
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        self.execute("RELEASE part").await?;
+        Ok(granted)
+    }
+
+    /// Plans `steps`, lets `finish` have its way with the plan, and writes it, or fails.
+    async fn apply_part<T>(
+        &mut self,
+        steps: &[&Step],
+        finish: impl FnOnce(&mut Plan<'_, '_>) -> T,
+    ) -> Result<T, WriteError> {
+        let taken_keys = self.taken_keys(steps).await?;
+        let interest = Interest::of(steps);
+        let mut known = self.locks(&interest).await?;
+        let mut plan = Plan::new(steps, LockChanges::new(&known), taken_keys.clone());
+        if plan.locks.lacks_cycles() {
+            drop(plan);
+            self.add_cycles(&mut known, &interest).await?;
+            plan = Plan::new(steps, LockChanges::new(&known), taken_keys);
+        }
+        let done = finish(&mut plan);
+        self.write(&plan).await?;
+        Ok(done)
+    }
+
+    async fn write(&mut self, plan: &Plan<'_, '_>) -> Result<(), WriteError> {
+        for statement in sqlite::statements(plan)? {
+            self.counters.count_statement();
+            let query = sqlx::query(statement.sql).bind(statement.rows);
+            let done = query.execute(&mut *self.connection).await?;
+            if statement.touches.is_some_and(|expected| done.rows_affected() < expected) {
+                return Err(WriteError::Data("a row to update is not stored".to_owned()));
+            }
+        }
+        self.last_place = plan.locks.last_place();
+        Ok(())
     }
 
     /// Stores how the engine leaves.
@@ -124,16 +186,6 @@ impl<'c> Transaction<'c> {
         Ok(())
     }
 
-    /// The locks that decide `steps`: who holds the keys that they ask for, and all that those
-    /// hold who pass locks on.
-    async fn locks(&mut self, steps: &[&Step]) -> Result<LockChanges, WriteError> {
-        let keys = sqlite::array(asked_keys(steps).into_iter())?;
-        let holders = self.read(sqlite::READ_HOLDERS, keys, held_lock).await?;
-        let owners = sqlite::array(passing(steps).into_iter().map(sqlite::Id))?;
-        let passing = self.read(sqlite::READ_HELD, owners, held_lock).await?;
-        Ok(LockChanges::new(holders, passing))
-    }
-
     /// Who has the keys that `steps` submit commands with.
     async fn taken_keys(&mut self, steps: &[&Step]) -> Result<TakenKeys, WriteError> {
         let keys = sqlite::array(submit_keys(steps))?;
@@ -142,43 +194,33 @@ impl<'c> Transaction<'c> {
     }
 
     /// What a statement finds for its rows; nothing, and no statement, for none.
-    async fn read<T>(
+    pub(super) async fn read<T>(
         &mut self,
         sql: &'static str,
         rows: Option<String>,
         decode: impl Fn(&SqliteRow) -> Result<T, sqlx::Error>,
     ) -> Result<Vec<T>, WriteError> {
         let Some(rows) = rows else { return Ok(Vec::new()) };
-        self.counters.count_statement();
-        let found = sqlx::query(sql).bind(rows).fetch_all(&mut *self.connection).await?;
+        let found = self.fetch(sql, &[rows]).await?;
         Ok(found.iter().map(decode).collect::<Result<_, _>>()?)
+    }
+
+    pub(super) async fn fetch(
+        &mut self,
+        sql: &'static str,
+        values: &[String],
+    ) -> Result<Vec<SqliteRow>, sqlx::Error> {
+        self.counters.count_statement();
+        let query = values.iter().fold(sqlx::query(sql), sqlx::query::Query::bind);
+        let found = query.fetch_all(&mut *self.connection).await?;
+        self.counters.count_rows(found.len());
+        Ok(found)
     }
 
     async fn execute(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
         self.counters.count_statement();
         sqlx::query(sql).execute(&mut *self.connection).await.map(drop)
     }
-}
-
-fn held_lock(row: &SqliteRow) -> Result<HeldLock, sqlx::Error> {
-    let group: String = row.try_get("lock_group")?;
-    let mode: &str = row.try_get("mode")?;
-    let command_type: String = row.try_get("command_type")?;
-    Ok(HeldLock {
-        owner: CommandId::from_uuid(row.try_get::<Uuid, _>("command_id")?),
-        command_type: command_type.into(),
-        lock: Lock {
-            group: group.into(),
-            key: row.try_get("lock_key")?,
-            mode: mode.parse().unwrap_or(LockMode::Exclusive),
-        },
-        since: Timestamp::from_micros(row.try_get("since")?),
-    })
-}
-
-fn taken_key(row: &SqliteRow) -> Result<(Arc<str>, CommandId), sqlx::Error> {
-    let key: String = row.try_get("submit_key")?;
-    Ok((key.into(), CommandId::from_uuid(row.try_get::<Uuid, _>("command_id")?)))
 }
 
 /// What the caller of a commit is told.

@@ -97,6 +97,6 @@ pub(crate) fn insert(n: u128) -> Step {
 }
 
 pub(crate) async fn apply(store: &SeaOrmStore, lease: &Lease, steps: Vec<Step>) {
-    let outcomes = store.commit(lease, steps.into()).await.expect("failed to commit");
+    let outcomes = store.commit(lease, steps.into()).await.expect("failed to commit").outcomes;
     assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Applied), "{outcomes:?}");
 }

@@ -51,7 +51,7 @@ fn a_leaf_whose_start_is_on_its_way_is_cancelled_once_it_has_begun() {
     let out = hand.cancel("/0");
     assert!(out.is_empty(), "what its start becomes is not known: {out:?}");
     assert_eq!(hand.row("/0").status.as_str(), "active", "its row does not go back");
-    let out = hand.say("/0", Happened::Granted);
+    let out = hand.say("/0", Happened::Granted { number: 0 });
     let steps = ["[/0 active a1 cancelled, audit cancel /0] -> accept 7", "[] -> cancel /0"];
     assert_eq!(out, steps);
     let out = hand.ran("/0", ok("5"));
@@ -62,7 +62,7 @@ fn a_leaf_whose_start_is_on_its_way_is_cancelled_once_it_has_begun() {
 fn a_flow_whose_start_is_on_its_way_is_dropped_behind_its_start() {
     let mut hand = asking("flow");
     hand.cancel("/0");
-    let out = hand.say("/0", Happened::Granted);
+    let out = hand.say("/0", Happened::Granted { number: 0 });
     assert_eq!(out[2..], ["[] -> drop /0", "[/0 failed a1 cancelled] -> run /0 compensate -"]);
 }
 
@@ -80,7 +80,8 @@ fn a_refused_start_ends_by_its_refusal_and_a_cancel_comes_too_late() {
     let mut hand = asking("leaf");
     hand.cancel("/0");
     hand.take_back("/0");
-    let out = hand.say("/0", Happened::Refused { ticket: None, conflict: conflict() });
+    let out =
+        hand.say("/0", Happened::Refused { ticket: None, number: 0, refusal: conflict().into() });
     assert!(out.contains(&"refuse 7".to_owned()), "{out:?}");
     assert!(out.iter().any(|line| line.starts_with("give / 0!disk `a` is locked")), "{out:?}");
 }
@@ -91,7 +92,8 @@ fn a_start_on_its_way_is_refused_when_what_is_above_it_was_cancelled() {
     let out = hand.cancel("/");
     assert_eq!(out[2..], ["[] -> drop /"], "the child is not known to have begun");
     hand.take_back("/0");
-    let out = hand.say("/0", Happened::Refused { ticket: None, conflict: conflict() });
+    let out =
+        hand.say("/0", Happened::Refused { ticket: None, number: 0, refusal: conflict().into() });
     assert!(out[0].starts_with("[/0 ended_with_failure a0 o1"), "{out:?}");
     assert_eq!(out[1], "[/ failed a1 cancelled] -> run / compensate -");
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::hand::*;
 use crate::context::requests::{Ask, AskedChild};
 use crate::failure::Failure;
+use crate::lock::LockProperties;
 use crate::machine::{FlowEnd, Happened, Input, Polled};
 use crate::testing::simulator::commands::{failure, spec_of};
 
@@ -165,8 +166,9 @@ fn a_child_that_meets_a_lock_ends_as_failed_and_its_flow_goes_on() {
     let start = |n| format!("locks? [/{n} active a1] -> run /{n} leaf a1");
     let insert = |n| format!("[insert /{n} not_started a0]");
     assert_eq!(out, [insert(0), start(0), insert(1), start(1)]);
-    assert!(hand.say("/0", Happened::Granted).is_empty());
-    let out = hand.say("/1", Happened::Refused { ticket: None, conflict: conflict() });
+    assert!(hand.say("/0", Happened::Granted { number: 0 }).is_empty());
+    let out =
+        hand.say("/1", Happened::Refused { ticket: None, number: 0, refusal: conflict().into() });
     assert_eq!(out[0], format!("give / 1!{}", conflict()));
     assert_eq!(out[1..], ["held 1"]);
     let out = hand.answers("/", Vec::new());
@@ -180,7 +182,7 @@ fn a_child_may_take_what_its_ancestors_hold() {
     let mut hand = Hand::new();
     let locked = json!({ "x": ["a"] });
     hand.submit("flow", &locked);
-    hand.say("/", Happened::Granted);
+    hand.say("/", Happened::Granted { number: 0 });
     hand.asks("/", vec![child(0, "flow", 0)]);
     hand.asks("/0", vec![child_with(0, "leaf", &locked)]);
     assert_eq!(hand.locks(), [(ROOT, "a".to_owned()), (id("/0/0"), "a".to_owned())]);
@@ -191,7 +193,7 @@ fn a_child_that_no_store_takes_is_stored_as_failed_in_one_write() {
     let mut hand = flow();
     let child = AskedChild {
         spec: spec_of("leaf"),
-        locks: Vec::new(),
+        locks: LockProperties::default(),
         parameters: Err(failure("too large")),
         canonical: None,
         retry: None,

@@ -7,7 +7,9 @@
 
 mod show;
 
+use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -18,12 +20,14 @@ use crate::erased::{Hooks, Reply};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
 use crate::lock::LockConflict;
+use crate::lock::LockProperties;
 use crate::machine::step::{Step, Write};
 use crate::machine::{
-    Address, Entry, FlowEnd, Happened, Input, Loaded, Machine, Output, Polled, Stored, Submit,
+    Address, Entry, FlowEnd, Happened, Input, Loaded, Machine, Output, Polled, Settings, Stored,
+    Submit,
 };
 use crate::retry::{Again, Retry};
-use crate::store::{Lease, MemoryStore, Outcome, Store};
+use crate::store::{Committed, Lease, MemoryStore, Outcome, Store};
 use crate::testing::simulator::commands::{
     at_once, failure, load, locks_of, requests_of, spec_of, text,
 };
@@ -39,6 +43,8 @@ pub(super) struct Hand {
     /// Steps are kept and not stored, from now on.
     pub(super) is_cut: bool,
     lost: Vec<Step>,
+    /// What the store said of requests for locks since they were taken.
+    said: RefCell<Vec<String>>,
 }
 
 pub(super) const ROOT: CommandId = CommandId::from_uuid(Uuid::from_u128(1 << 80));
@@ -59,7 +65,8 @@ impl Hand {
         let store = MemoryStore::default();
         let lease = at_once(store.acquire()).expect("a lease");
         let (machine, lost) = (Machine::unlimited(hook_retry), Vec::new());
-        Self { machine, store, lease, now: 0, hook_retry, is_cut: false, lost }
+        let said = RefCell::default();
+        Self { machine, store, lease, now: 0, hook_retry, is_cut: false, lost, said }
     }
 
     /// The time of the last input.
@@ -73,6 +80,13 @@ impl Hand {
     }
 
     pub(super) fn tell(&mut self, input: Input) -> Vec<String> {
+        // Whether a tree may rest is told by the tests of that.
+        let is_rest = |line: &String| line.contains("-> rest");
+        self.tell_all(input).into_iter().filter(|line| !is_rest(line)).collect()
+    }
+
+    /// What follows from an input, with what is said of rest.
+    pub(super) fn tell_all(&mut self, input: Input) -> Vec<String> {
         self.now += 1;
         let mut outputs = Vec::new();
         self.machine.handle(Timestamp::from_micros(self.now), input, &mut outputs);
@@ -83,15 +97,45 @@ impl Hand {
                 Output::Do(_) => {}
             }
         }
-        // Whether a tree may rest is told by the tests of that.
-        let is_rest = |output: &&Output| matches!(output, Output::Store(_, effects) if matches!(effects[..], [crate::machine::Effect::Rest { .. }]));
-        outputs.iter().filter(|output| !is_rest(output)).map(show::show).collect()
+        outputs.iter().map(show::show).collect()
     }
 
     pub(super) fn store_now(&self, step: &Step) {
         let steps = Arc::from([step.clone()]);
-        let outcomes = at_once(self.store.commit(&self.lease, steps)).expect("our lease");
+        let Committed { outcomes, granted } =
+            at_once(self.store.commit(&self.lease, steps)).expect("our lease");
         assert!(!matches!(outcomes[0], Outcome::Rejected(_)), "{outcomes:?}");
+        let said = match &outcomes[0] {
+            Outcome::Queued { .. } => Some("waits"),
+            Outcome::Conflict(_) | Outcome::WouldDeadlock(_) => Some("refused"),
+            _ => None,
+        };
+        let mut all = self.said.borrow_mut();
+        all.extend(said.map(|said| format!("{said} {}", show::path(step.command))));
+        all.extend(granted.iter().map(|grant| format!("granted {}", show::path(grant.command))));
+    }
+
+    /// What the store said of requests for locks since this was asked.
+    pub(super) fn said(&self) -> Vec<String> {
+        self.said.take()
+    }
+
+    /// The lock request of this number waits in line.
+    pub(super) fn queued(&mut self, path: &str, number: i32, until: Option<i64>) -> Vec<String> {
+        let until = until.map(Timestamp::from_micros);
+        self.say(path, Happened::Queued { number, until })
+    }
+
+    /// The lock request of this number was granted, after it has waited.
+    pub(super) fn has_locks(&mut self, path: &str, number: i32) -> Vec<String> {
+        self.say(path, Happened::HasLocks { number })
+    }
+
+    /// A new engine, with room for so many trees, reads the one of this root.
+    pub(super) fn restart_with_room(&mut self, most_trees: usize, root: CommandId) {
+        let (hook_retry, short_wait) = (self.hook_retry, Duration::from_secs(1));
+        self.machine = Machine::new(Settings { hook_retry, most_trees, short_wait });
+        self.read_again(root, Loaded::Admitted);
     }
 
     /// The steps that were not stored.
@@ -120,7 +164,7 @@ impl Hand {
     ) -> Vec<String> {
         let (spec, key) = (spec_of(name), key.map(Into::into));
         let start_at = start_at.map(Timestamp::from_micros);
-        let (locks, again, parameters) = (Vec::new(), None, "{}".into());
+        let (locks, again, parameters) = (LockProperties::default(), None, "{}".into());
         let submit = Submit { id, ticket: 1, spec, parameters, locks, key, start_at, again };
         self.tell(Input::Submit(submit))
     }
@@ -131,7 +175,7 @@ impl Hand {
         name: &str,
         parameters: &Value,
     ) -> Vec<String> {
-        let (spec, locks) = (spec_of(name), locks_of(parameters));
+        let (spec, locks) = (spec_of(name), locks_of(name, parameters));
         let parameters = text(parameters);
         let (key, start_at, again) = (None, None, None);
         self.tell(Input::Submit(Submit {
@@ -300,7 +344,7 @@ pub(super) fn child(position: i32, name: &'static str, n: i32) -> Ask {
 pub(super) fn child_with(position: i32, name: &'static str, parameters: &Value) -> Ask {
     let child = AskedChild {
         spec: spec_of(name),
-        locks: locks_of(parameters),
+        locks: locks_of(name, parameters),
         parameters: Ok(text(parameters)),
         canonical: Some(parameters.clone()),
         retry: None,
@@ -393,6 +437,7 @@ pub(super) fn conflict() -> LockConflict {
         holder: ROOT,
         command_type: "flow".into(),
         since: Timestamp::default(),
+        reason: crate::lock::ConflictReason::Held,
     }
 }
 

@@ -94,7 +94,7 @@ fn locks_go_by_scope() {
         let out = hand.submit(name, &json!({ "x": ["a"] }));
         assert_eq!(out, ["locks? [insert / active a1] -> accept 1, run / leaf a1"]);
         assert_eq!(hand.locks(), [(ROOT, "a".to_owned())]);
-        assert!(hand.say("/", Happened::Granted).is_empty());
+        assert!(hand.say("/", Happened::Granted { number: 0 }).is_empty());
         assert_eq!(hand.ran("/", with_hooks(ok("5"))), [at_success]);
         assert_eq!(hand.locks().len(), kept, "{name}");
         let out = hand.say("/", Happened::Hooked(ok("null")));
@@ -107,7 +107,7 @@ fn locks_go_by_scope() {
 fn a_failed_leaf_keeps_its_locks_until_its_hook_is_through() {
     let mut hand = Hand::new();
     hand.submit("leaf", &json!({ "x": ["a"] }));
-    hand.say("/", Happened::Granted);
+    hand.say("/", Happened::Granted { number: 0 });
     assert_eq!(hand.ran("/", with_hooks(err("x"))), ["[/ failed a1] -> run / end_with_failure"]);
     assert_eq!(hand.locks().len(), 1);
     hand.say("/", Happened::Hooked(ok("null")));
@@ -121,7 +121,7 @@ fn a_root_that_meets_a_lock_is_refused_and_not_stored() {
     let other = CommandId::from_uuid(Uuid::from_u128(2));
     hand.submit_as(other, "leaf", &json!({ "s": ["a"] }));
     let at = Address { root: other, command: other };
-    let what = Happened::Refused { ticket: Some(1), conflict: conflict() };
+    let what = Happened::Refused { ticket: Some(1), number: 0, refusal: conflict().into() };
     assert_eq!(hand.tell(Input::Of { at, what }), ["refuse 1"]);
     let what = Happened::Retry { ticket: 2 };
     assert_eq!(hand.tell(Input::Of { at, what }), ["refuse 2"], "nothing is left of it");

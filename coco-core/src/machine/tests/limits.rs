@@ -78,7 +78,8 @@ fn a_refused_start_gives_its_place_back() {
     let mut hand = Hand::new();
     hand.submit("single", &json!({ "x": ["a"] }));
     hand.submit_as(root("B"), "single", &json!({}));
-    let out = hand.say("/", Happened::Refused { ticket: Some(1), conflict: conflict() });
+    let out =
+        hand.say("/", Happened::Refused { ticket: Some(1), number: 0, refusal: conflict().into() });
     assert_eq!(out[0], "refuse 1");
     assert!(begins(&out, "B"), "{out:?}");
 }
@@ -119,7 +120,7 @@ fn what_is_below_its_own_type_needs_no_place() {
 fn a_key_that_is_taken_takes_no_place() {
     let mut hand = Hand::new();
     hand.submit_later(ROOT, "single", Some("key"), None);
-    let out = hand.say("/", Happened::Granted);
+    let out = hand.say("/", Happened::Granted { number: 0 });
     assert_eq!(out, ["[/ active a1] -> run / leaf a1"], "it takes a place once it is stored");
     hand.submit_later(root("B"), "single", Some("key"), None);
     let out = hand.ran("/", ok("1"));

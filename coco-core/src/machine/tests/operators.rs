@@ -15,7 +15,7 @@ fn what_is_abandoned_ends_without_a_hook_and_frees_its_locks() {
     for restarts in [false, true] {
         let mut hand = Hand::new();
         hand.submit("flow", &json!({ "x": ["a"] }));
-        hand.say("/", Happened::Granted);
+        hand.say("/", Happened::Granted { number: 0 });
         hand.asks("/", vec![child(0, "leaf", 0)]);
         hand.ran("/0", undoable(ok("1")));
         hand.answers("/", Vec::new());
@@ -84,7 +84,7 @@ fn a_succeeded_child_that_is_stuck_and_abandoned_is_not_undone() {
         let mut hand = Hand::new();
         hand.submit("flow", &json!({}));
         hand.asks("/", vec![child_with(0, "leaf", &json!({ "x": ["a"] }))]);
-        hand.say("/0", Happened::Granted);
+        hand.say("/0", Happened::Granted { number: 0 });
         hand.ran("/0", with_all_hooks(ok("1")));
         hand.say("/0", Happened::Hooked(err("not yet")));
         if restarts {

@@ -13,7 +13,7 @@ const RUNS: u64 = if cfg!(debug_assertions) { 4 } else { 50 };
 const SHORT_RUNS: u64 = if cfg!(debug_assertions) { 300 } else { 10_000 };
 const THREADS: u64 = 2;
 
-fn drive(
+pub(super) fn drive(
     seeds: std::ops::Range<u64>,
     inputs: usize,
     of: impl Fn(u64) -> Simulation + Sync,

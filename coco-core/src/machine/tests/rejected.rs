@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use super::hand::*;
+use crate::context::requests::Ask;
+use crate::lock::{Lock, LockMode};
 use crate::machine::step::{Step, Write};
 use crate::machine::{Happened, Loaded, Polled};
 
@@ -212,4 +214,29 @@ fn a_flow_whose_undo_command_is_rejected_fails_by_it() {
     let lost = hand.take_lost();
     let out = reload(&mut hand, lost, &[]);
     assert_eq!(out, ["[/ failed a1] -> run / compensate -"], "and does not ask again for ever");
+}
+
+#[test]
+fn a_late_lock_that_is_rejected_fails_its_flow_and_its_answer_keeps_its_name() {
+    let lock = Lock { group: "disk".into(), key: "a".to_owned(), mode: LockMode::Shared };
+    let asks = || vec![Ask::Lock { position: 0, lock: lock.clone() }];
+    let mut hand = Hand::new();
+    hand.submit("flow", &json!({}));
+    hand.is_cut = true;
+    hand.asks("/", asks());
+    let lost = hand.take_lost();
+    let out = reload(&mut hand, lost, &[]);
+    assert_eq!(out, ["[/ failed a1] -> run / compensate -"], "it would ask again");
+
+    let mut hand = Hand::new();
+    hand.submit("flow", &json!({}));
+    hand.asks("/", asks());
+    hand.is_cut = true;
+    hand.say("/", Happened::Granted { number: 1 });
+    hand.answers("/", Vec::new());
+    let lost = hand.take_lost();
+    let out = reload(&mut hand, lost, &[]);
+    assert_eq!(out[0], "[once / 0 lock failed o1]");
+    let out = hand.polled("/", 2, Polled { asks: asks(), ..Polled::default() });
+    assert_eq!(out, [format!("give / 0!{}", rejected())]);
 }

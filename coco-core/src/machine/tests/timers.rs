@@ -48,7 +48,7 @@ fn the_start_that_is_stored_is_the_one_that_counts() {
     let mut hand = Hand::new();
     let at = Hand::alarm(&hand.submit("timed", &json!({ "x": ["a"] })));
     hand.wait(3);
-    hand.say("/", Happened::Granted);
+    hand.say("/", Happened::Granted { number: 0 });
     let out = hand.due("/", at);
     assert_eq!(out, ["[/ active a1 cancelled]", "[] -> cancel /"]);
 }
@@ -209,7 +209,7 @@ fn a_key_that_is_taken_is_told_and_nothing_is_left() {
         let at = Address { root: root("B"), command: root("B") };
         let what = Happened::Duplicate { ticket: 1, taken: ROOT };
         assert_eq!(hand.tell(Input::Of { at, what }), ["refuse 1"]);
-        assert!(hand.say("/", Happened::Granted).is_empty());
+        assert!(hand.say("/", Happened::Granted { number: 0 }).is_empty());
         if start_at.is_some() {
             let out = hand.due("/", 50 * SECOND);
             assert_eq!(out, ["[/ active a1] -> run / leaf a1"]);

@@ -255,7 +255,7 @@ fn locks_pass_up_while_something_could_be_undone_and_go_with_the_root() {
         hand.asks("/", vec![child(0, "flow", 0)]);
         let locked = json!({ "x": ["a"] });
         hand.asks("/0", vec![child_with(0, "leaf", &locked)]);
-        hand.say("/0/0", Happened::Granted);
+        hand.say("/0/0", Happened::Granted { number: 0 });
         hand.ran("/0/0", undoable(ok("1")));
         hand.answers("/0", Vec::new());
         assert_eq!((keys(&hand, "/0/0"), keys(&hand, "/0")), (0, 1), "passed to its parent");
@@ -279,7 +279,7 @@ fn locks_of_what_nothing_undoes_are_freed_at_its_end() {
     hand.submit("flow", &json!({}));
     let locked = json!({ "x": ["a"] });
     hand.asks("/", vec![child_with(0, "leaf", &locked)]);
-    hand.say("/0", Happened::Granted);
+    hand.say("/0", Happened::Granted { number: 0 });
     hand.ran("/0", ok("1"));
     let out = hand.answers("/", Vec::new());
     assert_eq!(out, ["[/0 ended_successfully a1 o1, release /0]"]);
@@ -291,7 +291,7 @@ fn a_root_that_inherits_locks_lets_them_go_by_its_scope() {
     hand.submit("flow", &json!({}));
     let locked = json!({ "x": ["a"] });
     hand.asks("/", vec![child_with(0, "leaf", &locked)]);
-    hand.say("/0", Happened::Granted);
+    hand.say("/0", Happened::Granted { number: 0 });
     hand.ran("/0", undoable(ok("1")));
     hand.answers("/", Vec::new());
     let out = hand.polled("/", 1, over_with(with_hooks(ok("2"))));
@@ -309,8 +309,8 @@ fn a_child_that_keeps_its_locks_to_the_end_passes_them_then() {
         "/",
         vec![child_with(0, "keep", &locked), child_with(1, "leaf", &json!({ "x": ["b"] }))],
     );
-    hand.say("/0", Happened::Granted);
-    hand.say("/1", Happened::Granted);
+    hand.say("/0", Happened::Granted { number: 0 });
+    hand.say("/1", Happened::Granted { number: 0 });
     assert_eq!(
         hand.ran("/0", with_all_hooks(ok("1"))),
         ["[/0 succeeded a1 own] -> run /0 end_successfully"]

@@ -5,7 +5,7 @@ use super::sample::{
     Engine, asking, asks, child, conflict, exclusive, id, insert, locked, progress, release, root,
     shared, update,
 };
-use crate::lock::{Lock, LockConflict, LockMode};
+use crate::lock::{ConflictReason, Lock, LockConflict, LockMode};
 use crate::status::CommandStatus;
 use crate::store::Outcome;
 
@@ -22,6 +22,7 @@ pub async fn a_conflict_names_the_holder(fixture: &impl Fixture) {
         holder: id(1),
         command_type: "move_disk".to_owned(),
         since: found.since,
+        reason: ConflictReason::Held,
     };
     assert_eq!(found, expected);
     let again = engine.commit([asks(2, vec![exclusive("b")])]).await;

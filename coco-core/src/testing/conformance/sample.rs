@@ -11,7 +11,7 @@ use crate::entity::{
 use crate::id::CommandId;
 use crate::lock::{Lock, LockConflict, LockMode, LockRequest};
 use crate::status::CommandStatus;
-use crate::store::{Lease, Outcome, Step, Store, Write};
+use crate::store::{Committed, Lease, Outcome, Step, Store, Write};
 use crate::time::Timestamp;
 
 /// An engine that owns the store.
@@ -28,12 +28,17 @@ impl<S: Store> Engine<S> {
     }
 
     pub(super) async fn commit(&self, steps: impl IntoIterator<Item = Step>) -> Vec<Outcome> {
+        self.committed(steps).await.outcomes
+    }
+
+    /// Commits, and gives what was granted as well.
+    pub(super) async fn committed(&self, steps: impl IntoIterator<Item = Step>) -> Committed {
         let steps: Arc<[Step]> = steps.into_iter().collect();
         let count = steps.len();
         let committed = self.store.commit(&self.lease, steps).await;
-        let outcomes = committed.expect("failed to commit");
-        assert_eq!(outcomes.len(), count, "one outcome for each step");
-        outcomes
+        let committed = committed.expect("failed to commit");
+        assert_eq!(committed.outcomes.len(), count, "one outcome for each step");
+        committed
     }
 
     /// Commits what must be applied.
@@ -149,6 +154,7 @@ pub(super) fn once(command: u128, position: i32) -> OnceResult {
         ended_at: Timestamp::from_micros(1_700_000_000_000_011),
         return_value: Some("7".into()),
         failure: None,
+        lock: None,
     }
 }
 
@@ -236,7 +242,17 @@ pub(super) fn asking(mut step: Step, ancestors: &[u128], locks: Vec<Lock>) -> St
     let ancestors = ancestors.iter().copied().map(id).collect();
     let (owner, command_type) = (step.command, "move_disk".into());
     let at = Timestamp::from_micros(11);
-    step.request = Some(Arc::new(LockRequest { owner, command_type, ancestors, locks, at }));
+    let (number, waits, until) = (0, false, None);
+    step.request = Some(Arc::new(LockRequest {
+        owner,
+        number,
+        command_type,
+        ancestors,
+        locks,
+        at,
+        waits,
+        until,
+    }));
     step
 }
 

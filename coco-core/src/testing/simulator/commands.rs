@@ -15,7 +15,7 @@ use crate::command::Spec;
 use crate::entity::TreeRows;
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
-use crate::lock::{Lock, LockMode, LockScope};
+use crate::lock::{Lock, LockMode, LockProperties, LockScope, LockWait};
 use crate::machine::{Load, Loaded, LoadedCommand, LoadedCompensation, Stored, Undoable};
 use crate::retry::Retry;
 
@@ -56,26 +56,36 @@ const fn spec(
     idempotent: bool,
     scope: LockScope,
 ) -> Spec {
-    Spec { name, callback, idempotent, scope, retry: None, timeout: None, concurrency: None }
+    let (wait, retry, timeout, concurrency) = (LockWait::No, None, None, None);
+    Spec { name, callback, idempotent, scope, wait, retry, timeout, concurrency }
 }
 
 pub(crate) fn spec_of(name: &str) -> &'static Spec {
     SPECS.iter().find(|spec| spec.name == name).expect("a command of the simulator")
 }
 
-/// The locks that parameters declare: keys under `x` (exclusive) and `s` (shared).
-pub(crate) fn locks_of(parameters: &Value) -> Vec<Lock> {
-    [("x", LockMode::Exclusive), ("s", LockMode::Shared)]
-        .into_iter()
-        .flat_map(|(field, mode)| {
+/// What a command says about its locks: keys under `x` (exclusive) and `s` (shared), and under
+/// `wait` whether it waits, or how many milliseconds.
+pub(crate) fn locks_of(name: &str, parameters: &Value) -> LockProperties {
+    let properties = LockProperties::new(spec_of(name).scope);
+    let properties = match &parameters["wait"] {
+        Value::Bool(true) => properties.with_wait(),
+        Value::Number(millis) => {
+            properties.with_wait_timeout(Duration::from_millis(millis.as_u64().expect("millis")))
+        }
+        _ => properties,
+    };
+    let locks = [("x", LockMode::Exclusive), ("s", LockMode::Shared)].into_iter().flat_map(
+        |(field, mode)| {
             let keys = parameters[field].as_array().into_iter().flatten();
             keys.map(move |key| Lock {
                 group: "disk".into(),
                 key: key.as_str().expect("a key").to_owned(),
                 mode,
             })
-        })
-        .collect()
+        },
+    );
+    locks.fold(properties, LockProperties::with)
 }
 
 pub(crate) fn json(text: &str) -> Value {
@@ -108,7 +118,11 @@ pub(crate) fn load(root: CommandId, rows: TreeRows, cause: Loaded) -> Load {
         commands.push(LoadedCommand {
             spec: spec_of(&entity.command_type),
             retry: retry.map(|text| serde_json::from_str(text).expect("a retry")),
-            locks: if is_open { locks_of(&parameters) } else { Vec::new() },
+            locks: if is_open {
+                locks_of(&entity.command_type, &parameters)
+            } else {
+                LockProperties::default()
+            },
             canonical: (parent_is_open && !was_never_stored).then_some(parameters),
             entity,
         });

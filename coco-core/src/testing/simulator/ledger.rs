@@ -1,5 +1,7 @@
 //! What is stored, and what may be stored beside it: each step is checked when it is applied.
 
+mod intervals;
+mod line;
 mod locks;
 mod undo;
 
@@ -47,20 +49,22 @@ pub(super) struct Ledger {
     pub(super) convictions: usize,
     pub(super) timeouts: usize,
     pub(super) compensations: usize,
+    pub(super) queued: usize,
+    pub(super) grants: usize,
+    pub(super) deadlocks: usize,
+    pub(super) lock_timeouts: usize,
 }
 
 impl Ledger {
     /// Takes a step that the store has applied.
     pub(super) fn applied(&mut self, step: &Step) {
-        if let Some(request) = &step.request {
-            self.locks.granted(request);
-        }
         for write in &step.writes {
             match write {
                 Write::Insert(row) => self.insert(row),
                 Write::Update(id, progress) => self.update(*id, progress),
                 Write::Once(once) => {
                     assert!(self.is_open(once.command_id), "a result for an ended flow: {once:?}");
+                    self.check_lock_result(once);
                     self.take_order(once.root_command_id, once.end_order);
                     let key = (once.command_id, once.position);
                     assert!(self.onces.insert(key, (**once).clone()).is_none(), "twice: {once:?}");
@@ -83,7 +87,10 @@ impl Ledger {
                     entry.compensated_at = Some(crate::Timestamp::default());
                 }
                 Write::Audit(audit) => self.audits.push((**audit).clone()),
-                Write::Release(_) | Write::Pass { .. } => {}
+                Write::Release(_)
+                | Write::Pass { .. }
+                | Write::LeaveLine(..)
+                | Write::ReleaseOne { .. } => {}
             }
         }
         for write in &step.writes {
@@ -96,6 +103,7 @@ impl Ledger {
                     self.check_pass(*from, *to);
                     self.locks.pass(*from, *to);
                 }
+                Write::LeaveLine(owner, number) => self.locks.leave_line(*owner, Some(*number)),
                 _ => {}
             }
         }
@@ -117,6 +125,24 @@ impl Ledger {
             self.begun.insert(id);
         }
         assert!(self.rows.insert(id, row.clone()).is_none(), "stored twice: {row:?}");
+        if row.progress.attempt > 0 {
+            self.check_start(id);
+        }
+        if row.progress.status.is_terminal() {
+            self.locks.log.ends.insert(id, self.locks.log.commit);
+        }
+    }
+
+    /// A flow hears of a lock what has become of its request.
+    fn check_lock_result(&mut self, once: &OnceResult) {
+        let Some(lock) = &once.lock else { return };
+        if once.failure.is_none() {
+            return self.check_holds(once.command_id, lock);
+        }
+        let failure = read(once.failure.as_deref());
+        if failure.kind == FailureKind::LockTimedOut {
+            self.check_timed_out(once.command_id, once.position + 1);
+        }
     }
 
     fn register(&mut self, entry: &Compensation) {
@@ -149,6 +175,19 @@ impl Ledger {
         assert!(is_legal, "{id} goes from {from} to {to}");
         assert!(newer.attempt >= before.attempt);
         self.check_wait(id, &before, newer);
+        if from == CommandStatus::NotStarted && to == Active {
+            self.check_start(id);
+        }
+        if from == CommandStatus::NotStarted && to == EndedWithFailure {
+            let failure = read(newer.failure.as_deref());
+            if failure.kind == FailureKind::LockTimedOut {
+                self.check_timed_out(id, 0);
+            }
+        }
+        let is_paused = to == Active && newer.wake_at.is_some() && before.wake_at.is_none();
+        if from == Active && ((to != Active && to != Stuck) || is_paused) {
+            self.check_code_is_over(id);
+        }
         let started =
             before.started_at.or(newer.started_at) == newer.started_at.or(before.started_at);
         assert!(started, "{id} has another start: {newer:?}");
@@ -183,6 +222,7 @@ impl Ledger {
         self.check_own_undo(id, &before, newer);
         self.rows.get_mut(&id).expect("it is here").progress.overlay(newer);
         if to.is_terminal() {
+            self.locks.log.ends.insert(id, self.locks.log.commit);
             self.check_end(id, &before);
         }
     }

@@ -31,15 +31,15 @@ impl Ledger {
     /// True when it failed by no doing of its code.
     fn failed_from_outside(&self, row: &CommandEntity) -> bool {
         use FailureKind::{
-            Abandoned, Cancelled, LockConflict, NotStorable, Refused, Rejected, Restarted, TimedOut,
+            Abandoned, Cancelled, LockConflict, LockTimedOut, NotStorable, Refused, Rejected,
+            Restarted, TimedOut, WouldDeadlock,
         };
         let id = row.command_id;
         outcome(row).is_err_and(|failure| {
             let of_itself = failure.command == Some(id);
             match failure.kind {
-                Abandoned | LockConflict | NotStorable | Refused | Rejected | Restarted => {
-                    of_itself
-                }
+                Abandoned | LockConflict | LockTimedOut | WouldDeadlock | NotStorable | Refused
+                | Rejected | Restarted => of_itself,
                 Cancelled | TimedOut => {
                     of_itself || self.ancestors(id).any(|above| failure.command == Some(above))
                 }
@@ -122,6 +122,10 @@ impl Ledger {
             Ask::Sleep { position, micros } => {
                 let stored = self.sleeps.get(&(row.command_id, *position));
                 assert!(stored.is_some_and(|stored| stored.micros == *micros));
+            }
+            Ask::Lock { position, lock } => {
+                let stored = self.onces.get(&(row.command_id, *position));
+                assert!(stored.is_none_or(|stored| stored.lock.as_ref() == Some(lock)));
             }
             Ask::Register { position, undo } => {
                 let stored = self.entries.get(&(row.command_id, *position)).expect("an entry");

@@ -36,6 +36,14 @@ pub struct Report {
     pub stuck: usize,
     /// Trees that were parked because the engine died while they ran alone.
     pub convictions: usize,
+    /// Requests for locks that waited in line, also anew.
+    pub queued: usize,
+    /// Requests for locks that were granted after they had waited.
+    pub grants: usize,
+    /// Requests for locks that would have waited for themselves.
+    pub deadlocks: usize,
+    /// Requests for locks that waited too long.
+    pub lock_timeouts: usize,
     /// A digest of all that is stored in the end.
     pub digest: u64,
 }
@@ -58,6 +66,10 @@ impl std::ops::AddAssign for Report {
         self.timeouts += other.timeouts;
         self.stuck += other.stuck;
         self.convictions += other.convictions;
+        self.queued += other.queued;
+        self.grants += other.grants;
+        self.deadlocks += other.deadlocks;
+        self.lock_timeouts += other.lock_timeouts;
         self.digest = self.digest.rotate_left(7) ^ other.digest;
     }
 }

@@ -1,5 +1,6 @@
 //! A model of the runtime: the same rules, one thing at a time, in an order that is rolled.
 
+mod checks;
 mod commit;
 mod effects;
 mod orders;
@@ -12,10 +13,11 @@ use uuid::Uuid;
 
 use self::commit::{Queued, Reloading};
 use self::orders::Caller;
-use super::commands::{at_once, json, load, spec_of};
+use super::commands::{at_once, json, load};
 use super::dice::{Dice, mix};
 use super::ledger::{HOOK_ATTEMPTS, Ledger};
-use super::task::Task;
+use super::script::Locking;
+use super::task::{Task, Wish};
 use super::{Faults, Report};
 use crate::erased::Reply;
 use crate::id::CommandId;
@@ -44,6 +46,7 @@ pub(super) struct Runtime {
     planned: Faults,
     /// Trees that run side by side.
     trees: usize,
+    locking: Locking,
     report: Report,
     now: Timestamp,
     machine: Machine,
@@ -65,6 +68,8 @@ pub(super) struct Runtime {
     /// What those who wait for a tree were told: this command of it is stuck.
     standing: BTreeMap<CommandId, CommandId>,
     callers: BTreeMap<u64, Caller>,
+    /// Leaves that waited for a lock when they were over: the lock may still be granted.
+    late: BTreeSet<u64>,
     tickets: u64,
     roots: u64,
     keys: u64,
@@ -86,7 +91,7 @@ pub(super) struct Runtime {
 }
 
 impl Runtime {
-    pub(super) fn new(seed: u64, faults: Faults, trees: usize) -> Self {
+    pub(super) fn new(seed: u64, faults: Faults, trees: usize, keys: usize) -> Self {
         let store = MemoryStore::default();
         let lease = at_once(store.acquire()).expect("a lease");
         Self {
@@ -95,6 +100,7 @@ impl Runtime {
             faults,
             planned: faults,
             trees,
+            locking: Locking { keys, ..Locking::CALM },
             report: Report::default(),
             now: Timestamp::from_micros(1_000_000),
             machine: Machine::new(settings(seed, trees)),
@@ -112,6 +118,7 @@ impl Runtime {
             holds: Vec::new(),
             standing: BTreeMap::new(),
             callers: BTreeMap::new(),
+            late: BTreeSet::new(),
             tickets: 0,
             roots: 0,
             keys: 0,
@@ -173,12 +180,14 @@ impl Runtime {
         let open = self.ledger.rows.values().filter(|row| !row.progress.status.is_terminal());
         let open: Vec<_> = open.collect();
         let held = self.machine.len();
-        assert!(open.is_empty(), "it never ends, with {held} trees in the machine: {open:?}");
+        let left = self.ledger.standstill();
+        assert!(open.is_empty(), "it never ends, with {held} trees in the machine:\n{left}");
         assert_eq!((self.machine.len(), self.tasks.len()), (0, 0), "something is left");
         assert!(self.callers.is_empty(), "callers wait for ever: {:?}", self.callers);
         assert_eq!(self.store.held_locks(), [], "locks are left");
         self.ledger.check_outcomes(&self.said);
         self.ledger.check_marks();
+        self.ledger.check_intervals();
         self.ledger.check_store(&self.store);
         self.count();
         self.report
@@ -194,6 +203,10 @@ impl Runtime {
         self.report.stuck = self.ledger.stuck;
         self.report.convictions = self.ledger.convictions;
         self.report.timeouts = self.ledger.timeouts;
+        self.report.queued = self.ledger.queued;
+        self.report.grants = self.ledger.grants;
+        self.report.deadlocks = self.ledger.deadlocks;
+        self.report.lock_timeouts = self.ledger.lock_timeouts;
         let text = format!("{rows:?}{:?}{:?}", self.ledger.onces, self.ledger.entries);
         let digest = |digest: u64, byte: u8| mix(digest ^ u64::from(byte));
         self.report.digest = text.bytes().fold(0, digest);
@@ -202,7 +215,7 @@ impl Runtime {
     /// One thing goes on, if anything can.
     fn go_on(&mut self) -> bool {
         let roll = self.dice.below(64);
-        for turn in 0..6 {
+        for turn in 0..7 {
             let went_on = match (roll + turn) % 6 {
                 _ if roll == 0 && turn == 0 => self.let_go(),
                 0 => self.ring() || self.admit(),
@@ -230,6 +243,7 @@ impl Runtime {
     /// It becomes as late as something waits for next, if anything does.
     fn pass_time(&mut self) -> bool {
         self.check_deadlines();
+        self.check_lines();
         let alarm = self.alarms.first_key_value().map(|((when, _), _)| *when);
         let waits = self.tasks.values().map(|task| task.until).filter(|until| *until > self.now);
         let Some(next) = alarm.into_iter().chain(waits).min() else { return false };
@@ -282,9 +296,18 @@ impl Runtime {
         if task.has_asks() {
             self.tickets += 1;
             let (ticket, attempt) = (self.tickets, task.attempt);
-            let Some(entry) = task.asks(ticket) else { return true };
-            self.callers.insert(ticket, Caller::Leaf(at));
-            self.inbox.push_back((at, Happened::Registers { attempt, ticket, entry }));
+            let Some(wish) = task.asks(ticket) else { return true };
+            let (caller, what) = match wish {
+                Wish::Register(entry) => {
+                    (Caller::Leaf(at), Happened::Registers { attempt, ticket, entry })
+                }
+                Wish::Lock(lock) => {
+                    let what = Happened::AsksLock { attempt, ticket, lock: lock.clone() };
+                    (Caller::Lock(at, lock), what)
+                }
+            };
+            self.callers.insert(ticket, caller);
+            self.inbox.push_back((at, what));
         } else if let Some(said) = task.go_on(&mut self.dice, self.faults.divergence) {
             self.has_said(at, &said);
             self.inbox.push_back((at, said));
@@ -332,13 +355,15 @@ impl Runtime {
             reloading.happened.push((at, what));
             return;
         }
-        let brings_back = matches!(
-            what,
-            Happened::Due(_)
-                | Happened::Retry { .. }
-                | Happened::Cancel { .. }
-                | Happened::Abandon { .. }
-        );
+        let brings_back = !self.is_stopping
+            && matches!(
+                what,
+                Happened::Due(_)
+                    | Happened::HasLocks { .. }
+                    | Happened::Retry { .. }
+                    | Happened::Cancel { .. }
+                    | Happened::Abandon { .. }
+            );
         if brings_back {
             self.bring_back(at.root);
         }
@@ -372,41 +397,14 @@ impl Runtime {
         };
         self.last.push_back((self.now, id, what));
     }
-
-    /// What runs and has a time-out is woken by it.
-    fn check_deadlines(&self) {
-        if self.is_stopping {
-            return;
-        }
-        for task in self.tasks.values().filter(|task| task.is_leaf() || task.is_flow()) {
-            let id = task.at.command;
-            let began_at = self.ledger.rows[&id].began_at();
-            let Some((at, timeout)) = began_at.zip(spec_of(task.name).timeout) else {
-                continue;
-            };
-            let deadline = at.after(timeout);
-            let is_armed = self.alarms.contains_key(&(deadline, id)) || deadline <= self.now;
-            assert!(is_armed || self.ledger.is_cancelled(id), "{id} is not timed out");
-        }
-    }
-
-    /// When nothing goes on, everybody knows what is stuck.
-    fn check_standing(&self) {
-        let stuck = self.ledger.stuck_commands();
-        let roots: BTreeSet<_> = stuck.iter().map(|at| at.root).collect();
-        let told: BTreeSet<_> = self.standing.keys().copied().collect();
-        let wrong: Vec<_> = told.symmetric_difference(&roots).collect();
-        assert!(wrong.is_empty(), "stuck, or told to be, and not both: {wrong:?}");
-        for (root, command) in &self.standing {
-            let at = Address { root: *root, command: *command };
-            assert!(stuck.contains(&at), "{at:?} is told to be stuck, and is not");
-        }
-    }
 }
 
 fn name_of(what: &Happened) -> &'static str {
     match what {
-        Happened::Granted => "granted",
+        Happened::Granted { .. } => "granted",
+        Happened::Queued { .. } => "waits in line",
+        Happened::HasLocks { .. } => "has its locks",
+        Happened::AsksLock { .. } => "asks for a lock",
         Happened::Refused { .. } => "refused",
         Happened::Ran { reply, .. } if reply.result.is_ok() => "ran",
         Happened::Ran { .. } => "ran and failed",
@@ -431,10 +429,10 @@ fn name_of(what: &Happened) -> &'static str {
 impl Drop for Runtime {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let Self { seed, planned, trees, report, last, .. } = self;
+            let Self { seed, planned, trees, locking, report, last, .. } = self;
             eprintln!(
-                "Simulation::new({seed}).trees({trees}).faults({planned:?}): input {}, the last:",
-                report.inputs
+                "Simulation::new({seed}).trees({trees}).keys({}).faults({planned:?}): input {}, the last:",
+                locking.keys, report.inputs
             );
             for (at, id, what) in last {
                 let row = self.ledger.rows.get(id);

@@ -11,9 +11,11 @@ use serde_json::{Value, json};
 
 use super::commands::{locks_of, spec_of, text};
 use super::dice::{Dice, mix};
+use crate::callback::CallbackKind;
 use crate::context::requests::{Ask, AskedChild, AskedUndo, Ended};
 use crate::erased::Hooks;
 use crate::failure::{Failure, FailureKind};
+use crate::lock::{Lock, LockMode, LockScope};
 use crate::retry::Retry;
 
 const DEEPEST: u64 = 2;
@@ -62,6 +64,8 @@ enum Request {
     Sleep(i64),
     /// An undo command.
     Register(Value),
+    /// A lock more.
+    Lock(Lock),
     /// A position that asks for nothing, as `uuid` takes one.
     Nothing,
 }
@@ -72,8 +76,60 @@ struct Branch {
     is_over: bool,
 }
 
+/// How much a tree does with locks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Locking {
+    /// How many keys there are. Where there are few, nearly everything locks some, and waits.
+    pub(super) keys: usize,
+    /// Whether anything waits for a lock.
+    pub(super) waits: bool,
+}
+
+impl Locking {
+    /// Many keys, and few who lock any.
+    pub(super) const CALM: Self = Self { keys: 6, waits: true };
+
+    fn is_crowded(self) -> bool {
+        self.keys < Self::CALM.keys
+    }
+
+    fn of(parameters: &Value) -> Self {
+        let keys = parameters["keys"].as_u64().expect("a number");
+        let keys = usize::try_from(keys).expect("a small number");
+        Self { keys, waits: parameters["in haste"] != true }
+    }
+
+    fn key(self, dice: &mut Dice) -> String {
+        dice.below(self.keys).to_string()
+    }
+
+    /// What a command asks for to begin, and how long it waits.
+    fn declare(self, dice: &mut Dice, parameters: &mut Value) {
+        let (one, two) = if self.is_crowded() { (2, 6) } else { (5, 20) };
+        if dice.one_in(one) {
+            let field = if dice.one_in(2) { "x" } else { "s" };
+            parameters[field] = json!([self.key(dice)]);
+        }
+        if dice.one_in(two) {
+            parameters["x"] = json!([self.key(dice), self.key(dice)]);
+        }
+        let waits = if self.is_crowded() { 6 } else { 2 };
+        match dice.below(8) {
+            _ if !self.waits => {}
+            0 => parameters["wait"] = json!(dice.below(4000)),
+            roll if roll < waits => parameters["wait"] = json!(true),
+            _ => {}
+        }
+    }
+
+    fn lock(self, dice: &mut Dice) -> Lock {
+        let mode = if dice.one_in(2) { LockMode::Exclusive } else { LockMode::Shared };
+        Lock { group: "disk".into(), key: self.key(dice), mode }
+    }
+}
+
 /// Parameters of a command, and its name.
-pub(super) fn command(dice: &mut Dice, depth: u64) -> (&'static str, Value) {
+pub(super) fn command(dice: &mut Dice, depth: u64, locking: Locking) -> (&'static str, Value) {
     let leaves = ["leaf", "leaf", "leaf", "keep", "redo", "redo", "tried", "gamble", "timed"];
     let rare = ["pair", "single", "timed single", "single"];
     let flows = ["flow", "flow", "flow", "timed flow", "single flow"];
@@ -83,19 +139,34 @@ pub(super) fn command(dice: &mut Dice, depth: u64) -> (&'static str, Value) {
         11..15 => rare[dice.below(rare.len())],
         _ => flows[dice.below(flows.len())],
     };
-    (name, parameters(dice, depth + 1))
+    (name, parameters(dice, name, depth + 1, locking))
 }
 
-pub(super) fn parameters(dice: &mut Dice, depth: u64) -> Value {
-    let mut parameters = json!({ "seed": dice.roll() >> 12, "depth": depth });
-    if dice.one_in(5) {
-        let field = if dice.one_in(2) { "x" } else { "s" };
-        parameters[field] = json!([dice.below(6).to_string()]);
+pub(super) fn parameters(dice: &mut Dice, name: &str, depth: u64, locking: Locking) -> Value {
+    let seed = dice.roll() >> 12;
+    let mut parameters = json!({ "seed": seed, "depth": depth, "keys": locking.keys });
+    locking.declare(dice, &mut parameters);
+    let spec = spec_of(name);
+    // Who has a place waits for no lock: who has that may wait for the place.
+    let (is_limited, is_flow) = (spec.concurrency.is_some(), spec.callback != CallbackKind::None);
+    if !locking.waits || (is_limited && is_flow) {
+        parameters["in haste"] = true.into();
     }
-    if dice.one_in(20) {
-        parameters["x"] = json!([dice.below(6).to_string(), dice.below(6).to_string()]);
+    let waits_in_place = is_limited && !parameters["wait"].is_null();
+    if spec.scope != LockScope::None && !waits_in_place {
+        parameters["late"] = true.into();
     }
     parameters
+}
+
+/// The locks that a leaf with these parameters asks for in this attempt.
+pub(super) fn late_locks(parameters: &Value, attempt: i32) -> Vec<Lock> {
+    let locking = Locking::of(parameters);
+    let seed = parameters["seed"].as_u64().unwrap_or(0) ^ 0x10C8;
+    let mut dice = Dice::new(seed.wrapping_add(u64::try_from(attempt).unwrap_or(0)));
+    let some = if dice.one_in(if locking.is_crowded() { 3 } else { 20 }) { 2 } else { 0 };
+    let may = parameters["late"] == true;
+    (0..some).filter(|_| may).map(|_| locking.lock(&mut dice)).collect()
 }
 
 /// The parameters of an undo command.
@@ -121,7 +192,19 @@ impl Script {
         let seed = parameters["seed"].as_u64().expect("a seed");
         let depth = parameters["depth"].as_u64().expect("a depth");
         let mut dice = Dice::new(seed);
-        let stages = (0..=dice.below(3)).map(|_| Stage::new(&mut dice, depth)).collect();
+        let locking = Locking::of(parameters);
+        let late = if parameters["late"] == true {
+            if locking.is_crowded() { 6 } else { 40 }
+        } else {
+            usize::MAX
+        };
+        let mut request = |dice: &mut Dice| {
+            if dice.one_in(late) {
+                return Request::Lock(locking.lock(dice));
+            }
+            Request::new(dice, depth, locking)
+        };
+        let stages = (0..=dice.below(3)).map(|_| Stage::new(&mut dice, &mut request)).collect();
         let (digest, next_position) = (mix(seed), 0);
         let mut script = Self {
             stages,
@@ -216,18 +299,18 @@ impl Script {
 }
 
 impl Stage {
-    fn new(dice: &mut Dice, depth: u64) -> Self {
+    fn new(dice: &mut Dice, mut request: impl FnMut(&mut Dice) -> Request) -> Self {
         let wait = [Wait::All, Wait::All, Wait::First, Wait::FirstFailure][dice.below(4)];
         let most = if wait == Wait::All && dice.one_in(10) { 8 } else { 3 };
         let branches = (0..=dice.below(most))
-            .map(|_| (0..=dice.below(3)).map(|_| Request::new(dice, depth)).collect())
+            .map(|_| (0..=dice.below(3)).map(|_| request(dice)).collect())
             .collect();
         Self { branches, wait, swallows: dice.below(3) > 0 }
     }
 }
 
 impl Request {
-    fn new(dice: &mut Dice, depth: u64) -> Self {
+    fn new(dice: &mut Dice, depth: u64, locking: Locking) -> Self {
         match dice.below(40) {
             0 => Self::Unstorable,
             1 | 2 => Self::Nothing,
@@ -235,7 +318,7 @@ impl Request {
             10..13 => Self::Register(undo(dice.roll())),
             3..8 => Self::Once(format!("step {}", dice.below(3)).into()),
             _ => {
-                let (name, parameters) = command(dice, depth);
+                let (name, parameters) = command(dice, depth, locking);
                 Self::Child(name, parameters, dice.one_in(8).then_some(Retry::new(2)))
             }
         }
@@ -245,6 +328,7 @@ impl Request {
         let (name, parameters, retry) = match self {
             Self::Once(name) => return Ask::Once { position, name: Arc::clone(name) },
             Self::Sleep(micros) => return Ask::Sleep { position, micros: *micros },
+            Self::Lock(lock) => return Ask::Lock { position, lock: lock.clone() },
             Self::Register(parameters) => {
                 let canonical = Some(parameters.clone());
                 let undo = AskedUndo { name: UNDO, parameters: text(parameters), canonical };
@@ -255,7 +339,7 @@ impl Request {
         };
         let child = AskedChild {
             spec: spec_of(name),
-            locks: parameters.map(locks_of).unwrap_or_default(),
+            locks: parameters.map(|parameters| locks_of(name, parameters)).unwrap_or_default(),
             parameters: parameters
                 .map(text)
                 .ok_or_else(|| Failure::new(FailureKind::NotStorable, "too large")),

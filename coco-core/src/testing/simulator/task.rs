@@ -11,6 +11,7 @@ use super::script::{self, Script};
 use crate::context::requests::{Ask, Ended};
 use crate::erased::{Call, Hooks, Reply};
 use crate::failure::{Failure, FailureKind};
+use crate::lock::Lock;
 use crate::machine::{Address, Entry, FlowEnd, Happened, Polled, Run, RunKind, UndoRun};
 use crate::retry::Again;
 use crate::time::Timestamp;
@@ -43,11 +44,20 @@ pub(super) enum Code {
 pub(super) struct Leaf {
     /// What it has yet to register.
     entries: VecDeque<Value>,
+    /// What it has yet to lock.
+    locks: VecDeque<Lock>,
     /// It waits for the answer to this ticket.
     waits_for: Option<u64>,
     /// What it registers was refused.
     is_refused: bool,
     is_cancelled: bool,
+}
+
+/// What a leaf asks for.
+#[derive(Debug)]
+pub(super) enum Wish {
+    Register(Entry),
+    Lock(Lock),
 }
 
 #[derive(Debug)]
@@ -77,7 +87,8 @@ impl Task {
         let code = match &run.kind {
             RunKind::Leaf => {
                 let entries = script::entries(&parameters).into();
-                Code::Leaf(Leaf { entries, ..Leaf::default() })
+                let locks = script::late_locks(&parameters, run.attempt).into();
+                Code::Leaf(Leaf { entries, locks, ..Leaf::default() })
             }
             RunKind::Hook(call) => Code::Hook(call.clone()),
             RunKind::Flow { replaying, .. } => Code::Flow(Box::new(Flow {
@@ -116,7 +127,8 @@ impl Task {
         !self.is_over
             && self.until <= now
             && match &self.code {
-                Code::Leaf(leaf) => leaf.waits_for.is_none(),
+                // A wait is dropped with what waits.
+                Code::Leaf(leaf) => leaf.waits_for.is_none() || leaf.is_cancelled,
                 Code::Hook(_) | Code::Undo(_) => true,
                 Code::Flow(flow) => {
                     !flow.has_begun || !flow.mail.is_empty() || !flow.onces.is_empty()
@@ -138,25 +150,31 @@ impl Task {
         }
     }
 
-    /// What it wants to register next has this ticket now.
-    pub(super) fn asks(&mut self, ticket: u64) -> Option<Entry> {
+    /// What it wants next has this ticket now.
+    pub(super) fn asks(&mut self, ticket: u64) -> Option<Wish> {
         let Code::Leaf(leaf) = &mut self.code else { return None };
-        let parameters = leaf.entries.pop_front()?;
         leaf.waits_for = Some(ticket);
-        Some(Entry { name: script::UNDO.into(), parameters: text(&parameters) })
+        if let Some(lock) = leaf.locks.pop_front() {
+            return Some(Wish::Lock(lock));
+        }
+        let parameters = leaf.entries.pop_front()?;
+        Some(Wish::Register(Entry { name: script::UNDO.into(), parameters: text(&parameters) }))
     }
 
-    /// Whether it wants to register something.
+    /// Whether it wants to register or to lock something.
     pub(super) fn has_asks(&self) -> bool {
-        matches!(&self.code, Code::Leaf(leaf) if !leaf.entries.is_empty() && !leaf.is_refused)
+        let Code::Leaf(leaf) = &self.code else { return false };
+        let has_wishes = !leaf.entries.is_empty() || !leaf.locks.is_empty();
+        has_wishes && !leaf.is_refused && leaf.waits_for.is_none()
     }
 
-    pub(super) fn answered(&mut self, ticket: u64, is_accepted: bool) {
+    /// What it waited for is its own, or was refused. It may go on without a lock.
+    pub(super) fn answered(&mut self, ticket: u64, is_accepted: bool, is_lock: bool) {
         if let Code::Leaf(leaf) = &mut self.code
             && leaf.waits_for == Some(ticket)
         {
             leaf.waits_for = None;
-            leaf.is_refused |= !is_accepted;
+            leaf.is_refused |= !is_accepted && (!is_lock || ticket.is_multiple_of(2));
         }
     }
 

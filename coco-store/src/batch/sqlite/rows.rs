@@ -2,7 +2,6 @@
 
 use coco_core::CommandId;
 use coco_core::entity::{Audit, CommandEntity, Compensation, OnceResult, Progress, Sleep, Undo};
-use coco_core::lock::HeldLock;
 use serde::ser::{Error, SerializeTuple};
 use serde::{Serialize, Serializer};
 
@@ -49,6 +48,7 @@ macro_rules! row {
         row.end()
     }};
 }
+pub(super) use row;
 
 pub(super) struct Start<'a>(pub(super) &'a CommandEntity);
 
@@ -186,20 +186,25 @@ impl Serialize for Once<'_> {
     }
 }
 
-pub(super) struct Held<'a>(pub(super) &'a HeldLock);
+/// One that may be the answer to a request for a lock.
+pub(super) struct Answer<'a>(pub(super) &'a OnceResult);
 
-impl Serialize for Held<'_> {
+impl Serialize for Answer<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let held = self.0;
+        let row = self.0;
+        let lock = row.lock.as_ref().map(serde_json::to_string).transpose();
         row!(
             serializer,
-            6,
-            held.lock.group,
-            held.lock.key,
-            Id(held.owner),
-            held.command_type,
-            held.lock.mode.as_str(),
-            held.since,
+            9,
+            Id(row.command_id),
+            Id(row.root_command_id),
+            row.position,
+            *row.name,
+            row.end_order,
+            row.ended_at,
+            row.return_value.as_deref(),
+            row.failure.as_deref(),
+            lock.map_err(Error::custom)?,
         )
     }
 }

@@ -2,27 +2,16 @@
 
 pub(crate) const BEGIN: &str = "BEGIN IMMEDIATE";
 
-/// Who holds these keys, and of those that are asked for shared only who holds them exclusively,
-/// or in a mode that is not known.
-pub(crate) const READ_HOLDERS: &str = "\
-SELECT held.lock_group, held.lock_key, held.command_id, held.command_type, held.mode, held.since \
-FROM jsonb_each(?1) AS asked CROSS JOIN command_locks AS held \
-ON held.lock_group = asked.value ->> 0 AND held.lock_key = asked.value ->> 1 \
-WHERE asked.value ->> 2 OR held.mode <> 'shared'";
-
-/// What these commands hold.
-pub(crate) const READ_HELD: &str = "\
-SELECT held.lock_group, held.lock_key, held.command_id, held.command_type, held.mode, held.since \
-FROM json_each(?1) AS owner CROSS JOIN command_locks AS held \
-ON held.command_id = unhex(owner.value)";
+/// Whose turn it is, and the last place in the line, if somebody waits.
+pub(crate) const FENCE: &str = "\
+SELECT epoch, (SELECT CAST(max(place) AS INTEGER) FROM lock_waiters \
+WHERE place < 4611686018427387904) AS last_place \
+FROM engines WHERE engine_id = zeroblob(16)";
 
 pub(crate) const READ_TAKEN_KEYS: &str = "\
 SELECT taken.submit_key, taken.command_id \
 FROM json_each(?1) AS asked CROSS JOIN command_entities AS taken \
 ON taken.submit_key = asked.value";
-
-pub(super) const DELETE_LOCKS: &str = "\
-DELETE FROM command_locks WHERE command_id IN (SELECT unhex(value) FROM json_each(?1))";
 
 pub(super) const INSERT_STARTS: &str = "\
 INSERT INTO command_entities (\
@@ -47,14 +36,6 @@ value ->> 13, value ->> 14, value ->> 15, value ->> 16, unhex(value ->> 17), val
 value ->> 19, value ->> 20, value ->> 21, value ->> 22, value ->> 23, value ->> 24, value ->> 25, \
 value ->> 26, value ->> 27, value ->> 28, value ->> 29 \
 FROM jsonb_each(?1)";
-
-pub(super) const INSERT_LOCKS: &str = "\
-INSERT INTO command_locks (lock_group, lock_key, command_id, command_type, mode, since) \
-SELECT value ->> 0, value ->> 1, unhex(value ->> 2), value ->> 3, value ->> 4, value ->> 5 \
-FROM jsonb_each(?1) WHERE true \
-ON CONFLICT (lock_group, lock_key, command_id) \
-DO UPDATE SET since = min(since, excluded.since), \
-mode = CASE excluded.mode WHEN 'exclusive' THEN excluded.mode ELSE mode END";
 
 pub(super) const UPDATE_ENDS: &str = "\
 UPDATE command_entities SET \
@@ -100,6 +81,15 @@ command_id, root_command_id, position, name, end_order, ended_at, return_value, 
 SELECT \
 unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
 value ->> 6, value ->> 7 \
+FROM jsonb_each(?1)";
+
+/// Where one of them is the answer to a request for a lock.
+pub(super) const INSERT_ANSWERS: &str = "\
+INSERT INTO once_results (\
+command_id, root_command_id, position, name, end_order, ended_at, return_value, failure, lock) \
+SELECT \
+unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
+value ->> 6, value ->> 7, value ->> 8 \
 FROM jsonb_each(?1)";
 
 pub(super) const INSERT_SLEEPS: &str = "\

@@ -11,7 +11,7 @@ use crate::machine::step::Write;
 use crate::machine::{Effect, Output, RunKind, Undoing};
 
 /// The path of a command: of a root, of its children or of theirs, up to position 5.
-fn path(of: CommandId) -> String {
+pub(super) fn path(of: CommandId) -> String {
     static KNOWN: LazyLock<HashMap<CommandId, String>> = LazyLock::new(|| {
         let paths = (0..6).flat_map(|n| {
             let below = (0..6).map(move |m| format!("/{n}/{m}"));
@@ -59,6 +59,8 @@ fn show_write(write: &Write) -> String {
         Write::Compensated(id, _) => format!("compensated {}", path(*id)),
         Write::Undone(id, position, _) => format!("undone {} {position}", path(*id)),
         Write::Release(id) => format!("release {}", path(*id)),
+        Write::LeaveLine(id, number) => format!("leave {} {number}", path(*id)),
+        Write::ReleaseOne { owner, key, .. } => format!("release {} {key}", path(*owner)),
         Write::Pass { from, to, .. } => format!("pass {} to {}", path(*from), path(*to)),
         Write::Audit(audit) => format!("audit {} {}", audit.action, path(audit.command_id)),
     }

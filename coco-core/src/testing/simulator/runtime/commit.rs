@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::super::commands::{at_once, load, requests_of};
 use super::Runtime;
+use crate::lock::{Grant, LockRefusal};
 use crate::machine::step::{Step, Write};
 use crate::machine::{Address, Effect, Happened, Input, Loaded};
-use crate::store::{Outcome, Store};
+use crate::store::{Committed, Outcome, Store};
 
 /// A queued step, with the effects that wait for it.
 pub(super) type Queued = (Step, Vec<Effect>);
@@ -40,20 +41,22 @@ impl Runtime {
 
     /// Commits, and does what follows. The one place that lets effects go.
     fn commit(&mut self, batch: Vec<Queued>) {
-        let outcomes = self.apply(&batch);
+        let Committed { outcomes, granted } = self.apply(&batch);
         let mut skipped = Vec::new();
         for ((step, effects), outcome) in batch.into_iter().zip(outcomes) {
             let at = Address { root: step.root, command: step.command };
             match outcome {
                 Outcome::Applied => {
                     if step.is_refusable() {
-                        self.happened(at, Happened::Granted);
+                        self.happened(at, Happened::Granted { number: step.request_number() });
                     }
                     effects.into_iter().for_each(|effect| self.perform(effect));
                 }
-                Outcome::Conflict(conflict) => {
-                    let ticket = effects.iter().find_map(ticket_of);
-                    self.happened(at, Happened::Refused { ticket, conflict });
+                Outcome::Conflict(conflict) => self.locks_refused(&step, &effects, conflict.into()),
+                Outcome::WouldDeadlock(cycle) => self.locks_refused(&step, &effects, cycle.into()),
+                Outcome::Queued { until } => {
+                    let number = step.request_number();
+                    self.happened(at, Happened::Queued { number, until });
                 }
                 Outcome::Duplicate(taken) => {
                     assert_eq!(step.submit_key(), self.ledger.rows[&taken].submit_key.as_ref());
@@ -67,10 +70,20 @@ impl Runtime {
         for (step, effects) in skipped {
             self.skipped(step, &effects);
         }
+        for Grant { root, command, number } in granted {
+            self.happened(Address { root, command }, Happened::HasLocks { number });
+        }
+        self.check_lines();
+    }
+
+    fn locks_refused(&mut self, step: &Step, effects: &[Effect], refusal: LockRefusal) {
+        let at = Address { root: step.root, command: step.command };
+        let ticket = effects.iter().find_map(ticket_of);
+        self.happened(at, Happened::Refused { ticket, number: step.request_number(), refusal });
     }
 
     /// What the store makes of a batch of which it may reject one step.
-    pub(super) fn apply(&mut self, batch: &[Queued]) -> Vec<Outcome> {
+    pub(super) fn apply(&mut self, batch: &[Queued]) -> Committed {
         self.report.commits += 1;
         let chosen = self.dice.below(batch.len());
         let rejected = self.dice.one_in(self.faults.rejection).then_some(chosen);
@@ -83,17 +96,20 @@ impl Runtime {
         };
         let offered = batch.iter().enumerate().filter(is_offered);
         let steps: Arc<[Step]> = offered.map(|(_, (step, _))| step.clone()).collect();
-        let done = at_once(self.store.commit(&self.lease, steps)).expect("the lease is ours");
+        self.ledger.begins_commit(self.now);
+        let Committed { outcomes: done, granted } =
+            at_once(self.store.commit(&self.lease, steps)).expect("the lease is ours");
         let mut done = done.into_iter();
         let mut outcomes = Vec::with_capacity(batch.len());
-        let mut touches_locks = false;
         for pair in batch.iter().enumerate() {
             if is_offered(&pair) {
                 let (step, outcome) = (&pair.1.0, done.next().expect("an outcome"));
-                touches_locks |= step.request.is_some();
+                self.ledger.answered(step, &outcome);
                 match &outcome {
                     Outcome::Applied => self.ledger.applied(step),
-                    Outcome::Conflict(_) => assert!(step.request.is_some()),
+                    Outcome::Conflict(_) | Outcome::WouldDeadlock(_) | Outcome::Queued { .. } => {
+                        assert!(step.request.is_some());
+                    }
                     Outcome::Duplicate(_) => assert!(step.submit_key().is_some()),
                     Outcome::Rejected(_) | Outcome::Skipped => panic!("{outcome:?}: {step:?}"),
                 }
@@ -104,15 +120,15 @@ impl Runtime {
                 outcomes.push(Outcome::Skipped);
             }
         }
-        if touches_locks || self.dice.one_in(8) {
-            self.ledger.check_locks(&self.store.held_locks());
-        }
-        outcomes
+        self.ledger.granted(&granted);
+        self.ledger.check_locks(&at_once(self.store.locks(None)).expect("it reads"));
+        Committed { outcomes, granted }
     }
 
     fn rejected(&mut self, step: Step, effects: &[Effect]) {
         let root = step.root;
         let held = self.machine.forget(root);
+        self.ledger.forgets(Some(root));
         let (lost, kept) = self.queue.drain(..).partition(|(step, _)| step.root == root);
         self.queue = kept;
         let lost: VecDeque<_> = lost;
@@ -170,7 +186,7 @@ impl Runtime {
 
 fn ticket_of(effect: &Effect) -> Option<u64> {
     match effect {
-        Effect::Accept { ticket } => Some(*ticket),
+        Effect::Accept { ticket } | Effect::Refuse { ticket, .. } => Some(*ticket),
         Effect::Reload { ticket, .. } => *ticket,
         _ => None,
     }

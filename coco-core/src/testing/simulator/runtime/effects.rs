@@ -4,6 +4,7 @@ use super::super::commands::spec_of;
 use super::super::oracle::outcome;
 use super::super::task::{Code, Mail, Task};
 use super::Runtime;
+use super::orders::Caller;
 use crate::erased::Call;
 use crate::failure::FailureKind;
 use crate::machine::{Address, Effect, Happened, Refusal, Run, RunKind, UndoRun, Undoing};
@@ -66,7 +67,10 @@ impl Runtime {
             Effect::Rest { root, rest } => {
                 self.happened(Address { root, command: root }, Happened::Rest { rest });
             }
-            Effect::Rested { root } => drop(self.resting.insert(root)),
+            Effect::Rested { root } => {
+                self.ledger.forgets(Some(root));
+                self.resting.insert(root);
+            }
             Effect::Held { root, hold } => self.holds.push((root, hold)),
         }
     }
@@ -172,6 +176,15 @@ impl Runtime {
         if let Refusal::Duplicate(taken) = refusal {
             assert!(self.ledger.rows[taken].submit_key.is_some(), "{taken} has no key");
             self.report.duplicates += 1;
+        }
+        if let (Some(Caller::Lock(at, lock)), Refusal::LockTimedOut(_)) =
+            (self.callers.get(&ticket), refusal)
+        {
+            self.ledger.check_has_left(at.command, lock);
+        }
+        let is_lock = matches!(self.callers.get(&ticket), Some(Caller::Lock(..)));
+        if is_lock && matches!(refusal, Refusal::AlreadyEnded(_)) {
+            self.late.insert(ticket);
         }
         self.answer(ticket, false);
     }

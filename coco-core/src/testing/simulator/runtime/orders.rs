@@ -9,6 +9,7 @@ use super::super::script;
 use super::Runtime;
 use crate::failure::FailureKind;
 use crate::id::CommandId;
+use crate::lock::Lock;
 use crate::machine::{Address, Happened, Input, Submit};
 use crate::status::CommandStatus;
 
@@ -19,6 +20,8 @@ pub(super) enum Caller {
     Order(Address, Order),
     /// A leaf that registers an undo command.
     Leaf(Address),
+    /// A leaf that asks for a lock.
+    Lock(Address, Lock),
 }
 
 /// What somebody wants of a command.
@@ -35,12 +38,13 @@ impl Runtime {
         // Not in the order of time, as the keys of two programs may be.
         let time = u128::from(super::mix(self.roots ^ self.seed << 20) >> 24) << 80;
         let id = CommandId::from_uuid(Uuid::from_u128(time | u128::from(self.roots)));
-        let mut parameters = script::parameters(&mut self.dice, 0);
         let names =
             ["flow", "flow", "flow", "flow", "flow", "redo", "leaf", "single", "timed flow"];
         let name = names[self.dice.below(names.len())];
+        let mut parameters = script::parameters(&mut self.dice, name, 0, self.locking);
         parameters["root"] = self.roots.into();
-        let (spec, locks, parameters) = (spec_of(name), locks_of(&parameters), text(&parameters));
+        let (spec, locks, parameters) =
+            (spec_of(name), locks_of(name, &parameters), text(&parameters));
         let key = self.dice.one_in(8).then(|| {
             self.keys += u64::from(!self.dice.one_in(4));
             Arc::from(format!("key {}", self.keys))
@@ -142,6 +146,7 @@ impl Runtime {
                 let mut entries = self.ledger.entries.range((id, 0)..=(id, i32::MAX));
                 assert!(entries.next().is_some(), "an undo command of {id} is not stored");
             }
+            Some(Caller::Lock(at, lock)) => self.ledger.check_holds(at.command, lock),
             None => {}
         }
         self.answer(ticket, true);
@@ -149,11 +154,14 @@ impl Runtime {
 
     pub(super) fn answer(&mut self, ticket: u64, is_accepted: bool) {
         let caller = self.callers.remove(&ticket);
+        if caller.is_none() && self.late.remove(&ticket) {
+            return;
+        }
         let caller = caller.unwrap_or_else(|| panic!("{ticket} is answered twice"));
-        if let Caller::Leaf(at) = caller
-            && let Some(task) = self.tasks.get_mut(&at.command)
-        {
-            task.answered(ticket, is_accepted);
+        let (Caller::Leaf(at) | Caller::Lock(at, _)) = caller else { return };
+        let is_lock = matches!(caller, Caller::Lock(..));
+        if let Some(task) = self.tasks.get_mut(&at.command) {
+            task.answered(ticket, is_accepted, is_lock);
         }
     }
 }

@@ -88,6 +88,7 @@ impl Runtime {
         self.had_rejections = false;
         self.ledger.counts_deaths = crashed;
         self.ledger.begun.clear();
+        self.ledger.forgets(None);
         self.machine = Machine::new(super::settings(self.seed, self.trees));
         self.queue.clear();
         self.tasks.clear();
@@ -100,6 +101,7 @@ impl Runtime {
         self.holds.clear();
         self.standing.clear();
         self.callers.clear();
+        self.late.clear();
         if self.dice.one_in(2) {
             let downtime = std::time::Duration::from_micros(self.dice.roll() % 6_000_000);
             self.now = self.now.after(downtime);

@@ -1,0 +1,34 @@
+-- The trees that wait for those of ?1, and for each other: what each waits for, and who holds that.
+-- If one of ?1 comes to wait for such a tree, that closes a cycle; for no other.
+WITH RECURSIVE
+tree(root_command_id) AS (
+    SELECT unhex(value) FROM json_each(?1)
+    UNION
+    SELECT behind.root_command_id
+    FROM tree CROSS JOIN command_entities AS member
+    ON member.root_command_id = tree.root_command_id
+    CROSS JOIN command_locks AS held ON held.command_id = member.command_id
+    CROSS JOIN lock_waiters AS behind
+    ON behind.lock_group = held.lock_group AND behind.lock_key = held.lock_key
+    AND (held.mode <> 'shared' OR behind.mode <> 'shared')
+    UNION
+    SELECT behind.root_command_id
+    FROM tree CROSS JOIN lock_waiters AS ahead ON ahead.root_command_id = tree.root_command_id
+    CROSS JOIN lock_waiters AS behind
+    ON behind.lock_group = ahead.lock_group AND behind.lock_key = ahead.lock_key
+    AND behind.place > ahead.place
+    AND (ahead.mode <> 'shared' OR behind.mode <> 'shared')
+),
+want(lock_group, lock_key) AS MATERIALIZED (
+    SELECT DISTINCT waiter.lock_group, waiter.lock_key
+    FROM tree CROSS JOIN lock_waiters AS waiter
+    ON waiter.root_command_id = tree.root_command_id
+)
+SELECT waiter.place, waiter.command_id, waiter.number, waiter.position, waiter.command_type,
+    waiter.ancestors, waiter.lock_group, waiter.lock_key, waiter.mode, waiter.since, waiter.until
+FROM tree CROSS JOIN lock_waiters AS waiter ON waiter.root_command_id = tree.root_command_id
+UNION ALL
+SELECT NULL, held.command_id, NULL, NULL, held.command_type,
+    held.ancestors, held.lock_group, held.lock_key, held.mode, held.since, NULL
+FROM want CROSS JOIN command_locks AS held
+ON held.lock_group = want.lock_group AND held.lock_key = want.lock_key

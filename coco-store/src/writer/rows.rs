@@ -1,0 +1,109 @@
+//! Rows of locks as they decide a batch.
+
+use std::sync::Arc;
+
+use coco_core::lock::{HeldLock, Lock, LockMode, LockRequest};
+use coco_core::{CommandId, Timestamp};
+use sea_orm::sqlx::sqlite::SqliteRow;
+use sea_orm::sqlx::{self, Row};
+use uuid::Uuid;
+
+use crate::ancestors;
+use crate::batch::locks::Waiter;
+
+/// No store gives it out as a place, nor what is more.
+const NO_PLACE: i64 = 1 << 62;
+
+/// In the place of a number that cannot be read.
+pub(super) const NO_NUMBER: i32 = i32::MIN;
+
+pub(super) fn held_lock(row: &SqliteRow) -> Result<HeldLock, sqlx::Error> {
+    Ok(HeldLock {
+        owner: command_id(row)?,
+        command_type: row.try_get::<String, _>("command_type")?.into(),
+        ancestors: ancestors_of(row)?,
+        lock: lock(row)?,
+        since: Timestamp::from_micros(row.try_get("since")?),
+    })
+}
+
+/// Which key it is that somebody holds.
+pub(super) fn key(row: &SqliteRow) -> Result<(String, String), sqlx::Error> {
+    Ok((row.try_get("lock_group")?, row.try_get("lock_key")?))
+}
+
+/// A row of the line.
+///
+/// # Errors
+/// It has no place.
+pub(super) fn waiter(row: &SqliteRow) -> Result<Waiter, sqlx::Error> {
+    let place =
+        row.try_get("place").or_else(|_| row.try_get("place").map(|place: f64| place as i64))?;
+    if place >= NO_PLACE {
+        return Err(misfit("place", "it is no place in a line"));
+    }
+    let request = LockRequest {
+        owner: command_id(row).unwrap_or(CommandId::from_uuid(Uuid::nil())),
+        number: row.try_get("number").unwrap_or(NO_NUMBER),
+        command_type: "".into(),
+        ancestors: Vec::new(),
+        locks: Vec::new(),
+        at: Timestamp::from_micros(0),
+        waits: true,
+        until: None,
+    };
+    Ok(whole(row, place).unwrap_or_else(|error| {
+        let (command, number) = (request.owner, request.number);
+        let reason = "a request for a lock cannot be read, and keeps its place in line";
+        tracing::error!(%command, number, %error, reason);
+        let lock = key(row).map(|(group, key)| Lock {
+            group: group.into(),
+            key,
+            mode: LockMode::Exclusive,
+        });
+        Waiter { place, position: i32::MAX, request, lock: lock.ok(), is_sound: false }
+    }))
+}
+
+fn whole(row: &SqliteRow, place: i64) -> Result<Waiter, sqlx::Error> {
+    let request = LockRequest {
+        owner: command_id(row)?,
+        number: row.try_get("number")?,
+        command_type: row.try_get::<String, _>("command_type")?.into(),
+        ancestors: ancestors_of(row)?,
+        locks: Vec::new(),
+        at: Timestamp::from_micros(row.try_get("since")?),
+        waits: true,
+        until: row.try_get::<Option<i64>, _>("until")?.map(Timestamp::from_micros),
+    };
+    Ok(Waiter {
+        place,
+        position: row.try_get("position")?,
+        request,
+        lock: Some(lock(row)?),
+        is_sound: true,
+    })
+}
+
+pub(super) fn command_id(row: &SqliteRow) -> Result<CommandId, sqlx::Error> {
+    Ok(CommandId::from_uuid(row.try_get::<Uuid, _>("command_id")?))
+}
+
+fn ancestors_of(row: &SqliteRow) -> Result<Vec<CommandId>, sqlx::Error> {
+    ancestors::parse(row.try_get("ancestors")?).map_err(|error| misfit("ancestors", error))
+}
+
+fn lock(row: &SqliteRow) -> Result<Lock, sqlx::Error> {
+    let (group, key) = key(row)?;
+    let mode: &str = row.try_get("mode")?;
+    let mode = mode.parse().unwrap_or(LockMode::Exclusive);
+    Ok(Lock { group: group.into(), key, mode })
+}
+
+fn misfit(column: &str, source: impl Into<sqlx::error::BoxDynError>) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: format!("{column:?}"), source: source.into() }
+}
+
+pub(super) fn taken_key(row: &SqliteRow) -> Result<(Arc<str>, CommandId), sqlx::Error> {
+    Ok((row.try_get::<String, _>("submit_key")?.into(), command_id(row)?))
+}

@@ -1,0 +1,26 @@
+use coco_core::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+struct Disk(u64);
+
+type Names = Vec<String>;
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(lock = Execution)]
+struct MoveDisk {
+    #[lock(exclusive, group = "disk")]
+    disks: Vec<Disk>,
+    #[lock(exclusive, group = "name")]
+    names: Names,
+}
+
+impl Execute for MoveDisk {
+    type Output = ();
+
+    async fn execute(&mut self, _: &Context<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn main() {}
