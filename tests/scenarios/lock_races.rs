@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use coco_core::Builder;
 use coco_core::lock::LockProperties;
 use coco_core::prelude::*;
 use coco_core::testing::Crash;
@@ -10,7 +11,7 @@ use coco_core::{EngineError, FailureKind};
 use serde::{Deserialize, Serialize};
 
 use super::home::{
-    FaultyHome, Home, engine_error_of, failure_of, in_no_time, on_every_store, start, until,
+    FaultyHome, Home, engine_error_of, failure_of, in_no_time, on_every_store, start_with, until,
 };
 use super::turns::{
     Disk, Take, alone, begun, free, line, mark, nothing_is_locked, plan, queued, shared, take,
@@ -22,7 +23,6 @@ on_every_store!(
     a_cancel_when_it_was_let_in,
     a_cancel_while_it_asks,
     a_child_that_asks_while_its_parent_is_cancelled,
-    a_time_that_is_out_while_it_is_let_in,
     a_stop_while_it_is_let_in,
     a_cancel_of_one_who_rests,
     a_crash_while_it_leaves,
@@ -31,7 +31,7 @@ on_every_store!(
     let_in_by_one_who_is_rejected,
     many_cancels,
 );
-in_no_time!(its_time_out_begins_when_it_begins);
+in_no_time!(a_time_that_is_out_while_it_is_let_in, its_time_out_begins_when_it_begins);
 
 async fn all_run() {
     for _ in 0..300 {
@@ -44,9 +44,18 @@ async fn held(
     home: &Home,
     world: &World,
 ) -> (FaultyHome, Coordinator, CommandHandle<Take>, CommandHandle<Take>) {
+    held_with(home, world, |builder| builder).await
+}
+
+/// The same, by an engine as `chosen`.
+async fn held_with(
+    home: &Home,
+    world: &World,
+    chosen: impl Fn(Builder) -> Builder,
+) -> (FaultyHome, Coordinator, CommandHandle<Take>, CommandHandle<Take>) {
     world.close("holder");
     let store = home.faulty().await;
-    let coordinator = start(store.clone(), world).await;
+    let coordinator = start_with(store.clone(), world, chosen).await;
     let holder = coordinator.submit(take("holder", alone([1]))).await.unwrap();
     world.noted("holder").await;
     let next = coordinator.submit(take("next", alone([1]))).await.unwrap();
@@ -143,26 +152,6 @@ async fn a_child_that_asks_while_its_parent_is_cancelled(home: Home) {
         next.output().await.unwrap();
         last_one(&home, coordinator).await;
     }
-}
-
-/// Its time is out by the clock of its engine, and the store lets it in.
-async fn a_time_that_is_out_while_it_is_let_in(home: Home) {
-    let world = World::new();
-    let (store, coordinator, holder, next) = held(&home, &world).await;
-    let short = alone([1]).at_most(Duration::from_millis(20));
-    let late = coordinator.submit(take("late", short)).await.unwrap();
-    next.cancel().await.unwrap();
-    assert_eq!(line(&home).await, [late.id()]);
-    store.hold();
-    world.open("holder");
-    store.held().await;
-    tokio::time::sleep(Duration::from_millis(40)).await;
-    all_run().await;
-    store.let_go();
-    assert_eq!(failure_of(late.output().await).kind, FailureKind::LockTimedOut);
-    holder.output().await.unwrap();
-    assert_eq!(world.count("late"), 0);
-    last_one(&home, coordinator).await;
 }
 
 /// The engine stops: who is let in by the end of another begins in the next one.
@@ -338,9 +327,30 @@ impl Execute for TakeShortly {
 mod scenario {
     use super::*;
 
+    /// Its time is out by the clock of its engine, and the store lets it in.
+    pub(super) async fn a_time_that_is_out_while_it_is_let_in(home: Home) {
+        let world = World::new();
+        let (store, coordinator, holder, next) =
+            held_with(&home, &world, Builder::on_tokio_time).await;
+        let short = alone([1]).at_most(Duration::from_millis(20));
+        let late = coordinator.submit(take("late", short)).await.unwrap();
+        next.cancel().await.unwrap();
+        assert_eq!(line(&home).await, [late.id()]);
+        store.hold();
+        world.open("holder");
+        store.held().await;
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        all_run().await;
+        store.let_go();
+        assert_eq!(failure_of(late.output().await).kind, FailureKind::LockTimedOut);
+        holder.output().await.unwrap();
+        assert_eq!(world.count("late"), 0);
+        last_one(&home, coordinator).await;
+    }
+
     pub(super) async fn its_time_out_begins_when_it_begins(home: Home) {
         let world = World::new();
-        let coordinator = home.start_with(&world, coco_core::Builder::on_tokio_time).await;
+        let coordinator = home.start_with(&world, Builder::on_tokio_time).await;
         world.close("holder");
         world.close("shortly");
         coordinator.submit(take("holder", alone([1]))).await.unwrap();
