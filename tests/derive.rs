@@ -8,7 +8,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use coco_core::callback::CallbackKind;
+use coco_core::callback::{CallbackKind, Pace};
 use coco_core::lock::{Lock, LockMode, LockProperties, LockScope, LockWait};
 use coco_core::prelude::*;
 use coco_core::{Declaration, DynCommand, Retry, Spec};
@@ -127,7 +127,84 @@ struct r#Async {
     r#type: u8,
 }
 
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = ConcurrentChildren, idempotent, retry(attempts = 2))]
+struct Upgrade;
+
+impl ConcurrentChildren for Upgrade {}
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = NextOperation, poll(every = "250ms"))]
+struct Merge;
+
+impl NextOperation for Merge {
+    async fn perform_next_operation(
+        &mut self,
+        (): &mut (),
+        _: &Outcomes,
+        _: &Context<Self>,
+    ) -> Result<bool> {
+        Ok(false)
+    }
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = Polling, poll(every = "2s", max = "1m"), crate = facade::commands)]
+struct Reboot;
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = Polling, poll(max = "10s"))]
+struct Shutdown;
+
+macro_rules! is_ready_at_once {
+    ($($command:ty),*) => {$(
+        impl Polling for $command {
+            async fn poll(&mut self, _: &mut (), _: &Context<Self>) -> Result<Poll> {
+                Ok(Poll::Ready)
+            }
+        }
+    )*};
+}
+
+is_ready_at_once!(Reboot, Shutdown);
+
+mod own {
+    use super::*;
+
+    pub(super) struct AnyOf<const N: usize>;
+
+    impl<C: Execute, const N: usize> CommandCallback<C> for AnyOf<N> {
+        async fn do_polling(
+            _: &mut C,
+            _: &mut C::Output,
+            outcomes: &Outcomes,
+            _: &Context<C>,
+        ) -> Result<Poll> {
+            Ok(if outcomes.len() < N { Poll::Pending } else { Poll::Ready })
+        }
+    }
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = own::AnyOf<3>, poll(max = "1s"), idempotent)]
+struct FindHost;
+
+/// A callback may come from a macro, by its word or by its path.
+macro_rules! has_a {
+    ($callback:path, $command:ident) => {
+        #[derive(Command, Serialize, Deserialize)]
+        #[command(callback = $callback, crate = facade::commands)]
+        struct $command;
+    };
+}
+
+has_a!(ConcurrentChildren, UpgradeAll);
+has_a!(own::AnyOf<1>, FindAny);
+
+impl ConcurrentChildren for UpgradeAll {}
+
 does_nothing!(Plain, MoveDisk, HTTPFetch2, CopyDisks, CopyMany, Unit, r#Async);
+does_nothing!(Upgrade, Merge, Reboot, Shutdown, FindHost, UpgradeAll, FindAny);
 
 impl Execute for Flow {
     type Output = u8;
@@ -163,6 +240,28 @@ fn every_key_arrives() {
     );
     assert_eq!(spec::<Flow>(), ("flow", flow, false, LockScope::None));
     assert_eq!(MoveDisk::DESCRIPTOR.needs.len(), 2);
+}
+
+#[test]
+fn callbacks_and_their_intervals_arrive() {
+    let said = |spec: Spec| (spec.callback, spec.poll);
+    let ms = Duration::from_millis;
+    for (spec, callback, pace) in [
+        (Plain::DESCRIPTOR.spec, CallbackKind::None, Pace::DEFAULT),
+        (Flow::DESCRIPTOR.spec, CallbackKind::SerialChildren, Pace::DEFAULT),
+        (Upgrade::DESCRIPTOR.spec, CallbackKind::ConcurrentChildren, Pace::DEFAULT),
+        (UpgradeAll::DESCRIPTOR.spec, CallbackKind::ConcurrentChildren, Pace::DEFAULT),
+        (Merge::DESCRIPTOR.spec, CallbackKind::NextOperation, Pace::new(ms(250), ms(10_000))),
+        (Reboot::DESCRIPTOR.spec, CallbackKind::Polling, Pace::new(ms(2_000), ms(60_000))),
+        (Shutdown::DESCRIPTOR.spec, CallbackKind::Polling, Pace::DEFAULT),
+        (FindHost::DESCRIPTOR.spec, CallbackKind::Custom, Pace::new(ms(1_000), ms(1_000))),
+        (FindAny::DESCRIPTOR.spec, CallbackKind::Custom, Pace::DEFAULT),
+    ] {
+        assert_eq!(said(spec), (callback, pace), "{}", spec.name);
+    }
+    let upgrade = Upgrade::DESCRIPTOR.spec;
+    assert_eq!((upgrade.idempotent, upgrade.retry), (true, Some(Retry::new(2))));
+    assert!(FindHost::DESCRIPTOR.spec.idempotent);
 }
 
 #[test]
@@ -319,12 +418,19 @@ fn names_are_listed_and_sound() {
             "copy_disks",
             "copy_many",
             "defaults",
+            "find_any",
+            "find_host",
             "flow",
             "http_fetch2",
             "local",
+            "merge",
             "move_disk_1",
             "plain",
-            "unit"
+            "reboot",
+            "shutdown",
+            "unit",
+            "upgrade",
+            "upgrade_all"
         ]
     );
 }

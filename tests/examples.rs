@@ -76,3 +76,76 @@ fn the_locks_show_who_waits_for_whom() {
     assert!(why.contains(" for disk `17` shared: resize `"), "it is behind the resize: {why}");
     assert_eq!(lines[5..], ["disk 17 grows in pool 1"]);
 }
+
+#[test]
+fn the_fan_out_starts_a_second_wave() {
+    let (code, lines) = run("fan_out", &folder(), None);
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        lines,
+        ["three pools are asked at the same time", "a copy in platinum, a copy in silver"]
+    );
+}
+
+const AFTER_THE_SECOND: [&str; 3] =
+    ["upgraded host 3", "upgraded host 4", "3 hosts are upgraded; host 2 does not answer"];
+
+#[test]
+fn the_next_operation_is_neither_skipped_nor_done_twice_when_the_process_dies() {
+    let folder = folder();
+    let (code, lines) = run("next_operation", &folder, None);
+    assert_eq!(code, Some(0));
+    assert_eq!(lines, [&["upgraded host 1"][..], &AFTER_THE_SECOND].concat());
+
+    let (code, lines) = run("next_operation", &folder, Some("die"));
+    assert_eq!(code, Some(9));
+    assert_eq!(lines, ["upgraded host 1", "died before the upgrade of host 3 was stored"]);
+    let (code, lines) = run("next_operation", &folder, None);
+    assert_eq!(code, Some(0));
+    assert_eq!(lines, AFTER_THE_SECOND);
+}
+
+#[test]
+fn the_polling_ends_with_what_it_waits_for_or_by_its_time_out() {
+    let (code, lines) = run("polling", &folder(), None);
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        lines,
+        ["host 1 is up, after 5 polls", "host 2: `reboot` took longer than its time-out of 1.5s",]
+    );
+}
+
+#[test]
+fn the_events_are_heard_once_and_nobody_polls_meanwhile() {
+    let (code, lines) = run("events", &folder(), None);
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        lines,
+        [
+            "too early: stored for 0",
+            "the storage begins disk 7",
+            "50 %: stored for 1",
+            "50 % again: stored for 0",
+            "100 %: stored for 1",
+            "heard: 50 %, 100 %, polled 0 times",
+        ]
+    );
+}
+
+#[test]
+fn the_external_task_is_followed_and_a_cancel_stops_it() {
+    let (code, lines) = run("external_task", &folder(), None);
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        lines,
+        [
+            "copy of disk 1: begun",
+            "copy of disk 1: forgotten",
+            "disk 1: it is copied",
+            "copy of disk 2: begun",
+            "copy of disk 2: stopped",
+            "copy of disk 2: forgotten",
+            "disk 2: it was cancelled",
+        ]
+    );
+}

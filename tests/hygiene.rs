@@ -75,6 +75,67 @@ impl ::coco_core::Execute for WipeDisk {
     }
 }
 
+/// Where our types have their names.
+pub mod in_scope {
+    use ::coco_core::callback::{Custom, Polling};
+
+    /// In the way.
+    pub mod callback {}
+    /// In the way.
+    pub struct Duration;
+    /// One of the program's own.
+    pub struct AnyOf<T>(pub ::core::marker::PhantomData<fn() -> T>);
+    /// The same.
+    pub type Ours = (Polling, Custom<AnyOf<u8>>);
+
+    /// Is polled.
+    #[derive(::coco_core::Command, ::serde::Serialize, ::serde::Deserialize)]
+    #[command(callback = Polling, poll(every = "1s", max = "2s"))]
+    pub struct Reboot;
+
+    /// Has a callback of its own.
+    #[derive(::coco_core::Command, ::serde::Serialize, ::serde::Deserialize)]
+    #[command(callback = AnyOf<u8>, poll(max = "2s"))]
+    pub struct FindHost;
+
+    impl ::coco_core::Execute for Reboot {
+        type Output = ();
+
+        async fn execute(&mut self, _: &::coco_core::Context<Self>) -> ::coco_core::Result<()> {
+            ::std::result::Result::Ok(())
+        }
+    }
+
+    impl ::coco_core::Execute for FindHost {
+        type Output = ();
+
+        async fn execute(&mut self, _: &::coco_core::Context<Self>) -> ::coco_core::Result<()> {
+            ::std::result::Result::Ok(())
+        }
+    }
+
+    impl ::coco_core::Polling for Reboot {
+        async fn poll(
+            &mut self,
+            _: &mut (),
+            _: &::coco_core::Context<Self>,
+        ) -> ::coco_core::Result<::coco_core::callback::Poll> {
+            ::std::result::Result::Ok(::coco_core::callback::Poll::Ready)
+        }
+    }
+
+    impl<C: ::coco_core::Execute, T: 'static> ::coco_core::CommandCallback<C> for AnyOf<T> {
+        async fn do_polling(
+            _: &mut C,
+            _: &mut C::Output,
+            _: &::coco_core::callback::Outcomes,
+            _: &::coco_core::Context<C>,
+        ) -> ::coco_core::Result<::coco_core::callback::Poll> {
+            ::std::result::Result::Ok(::coco_core::callback::Poll::Ready)
+        }
+    }
+}
+
 #[::core::prelude::v1::test]
 fn it_still_works() {
     let command = MoveDisk {

@@ -3,6 +3,15 @@
 mod scenarios {
     mod admission;
     mod by_hand;
+    mod callback_counts;
+    mod callback_lessons;
+    mod callback_restarts;
+    mod callback_rules;
+    mod callback_rules_bad;
+    mod callback_rules_custom;
+    mod callback_rules_ends;
+    mod callback_rules_pace;
+    mod callbacks;
     mod cancel;
     mod cancel_races;
     mod cancel_sweep;
@@ -21,13 +30,18 @@ mod scenarios {
     mod disks;
     mod divergence;
     mod end_hooks;
+    mod events;
+    mod events_at_rest;
+    mod events_waiting;
     mod failures;
     mod foreign_waits;
     mod held_locks;
     mod home;
+    mod kinds;
     mod late_locks;
     mod late_locks_of_flows;
     mod late_locks_rejected;
+    mod launched;
     mod leaves;
     mod lines;
     mod lines_restart;
@@ -57,6 +71,7 @@ mod scenarios {
     mod spoiler;
     mod startup;
     mod submit_keys;
+    mod tasks_outside;
     mod timeouts;
     mod turns;
     mod undo;

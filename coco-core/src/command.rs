@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::callback::{Callback, CallbackKind};
+use crate::callback::{CallbackKind, CallbackOf, Pace};
 use crate::erased::Erased;
 use crate::execute::Execute;
 use crate::lock::{Lock, LockProperties, LockScope, LockWait};
@@ -23,16 +23,16 @@ use crate::storable::{NotStorable, storable};
 )]
 pub trait Command: Execute + Stored + Declaration {}
 
-/// What the derive reads from the `#[command(…)]` and `#[lock(…)]` of a command. It has no bounds
-/// of its own, so that a type that cannot be executed or stored is reported once.
+/// What the derive reads from the `#[command(…)]` and `#[lock(…)]` of a command. It does not ask
+/// whether the type can be executed and stored, so that one that cannot is reported once.
 #[diagnostic::on_unimplemented(
-    message = "`impl Command` written by hand for `{Self}`",
+    message = "`{Self}` has no `#[derive(Command)]`",
     label = "nothing would register it",
-    note = "remove the impl and put `#[derive(Command)]` on `{Self}`"
+    note = "put `#[derive(Command)]` on `{Self}`; an `impl Command` is not written by hand"
 )]
-pub trait Declaration {
+pub trait Declaration: Sized {
     /// Its callback.
-    type Callback: Callback;
+    type Callback: CallbackOf<Self>;
 
     /// What is registered of it.
     const DESCRIPTOR: &'static Descriptor;
@@ -156,6 +156,17 @@ pub struct Spec {
     pub timeout: Option<Duration>,
     /// How many of its type run at a time, per engine.
     pub concurrency: Option<NonZeroU32>,
+    /// At what intervals it is polled, where its callback is.
+    pub poll: Pace,
+    /// How long it is not polled while it waits for an event.
+    pub event_timeout: Duration,
+}
+
+impl Spec {
+    /// The pause before its first round; none where that comes at once.
+    pub(crate) const fn first_pause(&self) -> Duration {
+        if self.callback.waits_for_children() { Duration::ZERO } else { self.poll.first() }
+    }
 }
 
 /// A resource that a command reaches.

@@ -1,15 +1,20 @@
 //! What a method may ask of the engine: which context has what is checked by the compiler.
 //!
-//! [`Context`] is given to `execute`. What it offers depends on the command's callback: a leaf
-//! reaches resources, a flow awaits children. [`LeafContext`] is given to other code that may touch
-//! the outside: `validate`, end hooks, and the closure of a [`Context::once`].
+//! [`Context`] is given to `execute` and to the rounds of a callback. What it offers depends on the
+//! callback: a leaf reaches resources, a flow awaits children, most others start them. [`LeafContext`]
+//! is given to other code that may touch the outside: `validate`, end hooks, and the closure of a
+//! [`Context::once`].
 
 mod cancel;
 mod child;
+mod events;
 mod flow;
+mod launch;
 pub(crate) mod leaf;
 mod lock;
 pub(crate) mod requests;
+mod start;
+mod task;
 mod wake;
 
 use std::any::{Any, TypeId, type_name};
@@ -30,7 +35,7 @@ use crate::command::{Command, Needs};
 use crate::id::CommandId;
 use crate::lock::{Lock, LockProperties};
 
-/// The context of `execute`.
+/// The context of `execute`, and of the rounds that a [callback](crate::callback) has.
 pub struct Context<C> {
     scope: Scope,
     command: PhantomData<fn() -> C>,
@@ -48,6 +53,9 @@ pub struct Scope(Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) id: CommandId,
+    root: CommandId,
+    /// Where identities come from that are new on every run.
+    new_id: fn() -> CommandId,
     pub(crate) attempt: u32,
     pub(crate) parent: Option<Parent>,
     pub(crate) resources: Arc<Resources>,
@@ -79,11 +87,13 @@ impl Scope {
         asks: Option<LeafAsks>,
         cancel: Arc<CancelFlag>,
     ) -> Self {
-        let RunOf { id, attempt, hook_attempt, parent, locks } = run;
+        let RunOf { id, root, new_id, attempt, hook_attempt, parent, locks } = run;
         let (is_default_hook, has_begun) = (AtomicBool::new(false), AtomicBool::new(false));
         let late = Mutex::default();
         Self(Arc::new(Inner {
             id,
+            root,
+            new_id,
             attempt,
             parent,
             resources,
@@ -111,6 +121,11 @@ impl Scope {
         self.0.id
     }
 
+    /// An identity for a new tree.
+    pub(crate) fn new_id(&self) -> CommandId {
+        (self.0.new_id)()
+    }
+
     pub(crate) fn requests(&self) -> &Requests {
         &self.0.requests
     }
@@ -121,6 +136,18 @@ impl Scope {
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.0.cancel.is_set()
+    }
+
+    fn mark_default_hook(&self) {
+        self.0.is_default_hook.store(true, Ordering::Relaxed);
+    }
+
+    /// True when `hook`, which builds the hook's future and drops it unpolled, is the command's
+    /// own: a default body marks the context as soon as it is called.
+    pub(crate) fn is_own_hook(&self, hook: impl FnOnce()) -> bool {
+        self.0.is_default_hook.store(false, Ordering::Relaxed);
+        hook();
+        !self.0.is_default_hook.load(Ordering::Relaxed)
     }
 
     fn parent<P: Command>(&self) -> Option<P> {
@@ -141,6 +168,8 @@ impl Scope {
 #[derive(Clone)]
 pub(crate) struct RunOf {
     pub(crate) id: CommandId,
+    pub(crate) root: CommandId,
+    pub(crate) new_id: fn() -> CommandId,
     pub(crate) attempt: u32,
     pub(crate) hook_attempt: u32,
     pub(crate) parent: Option<Parent>,
@@ -151,6 +180,11 @@ pub(crate) struct RunOf {
 impl<C> Context<C> {
     pub(crate) const fn new(scope: Scope) -> Self {
         Self { scope, command: PhantomData }
+    }
+
+    /// Called by the default body of a hook, before it is awaited.
+    pub(crate) fn mark_default_hook(&self) {
+        self.scope.mark_default_hook();
     }
 
     /// The identity of this command: the same on every run of it, so a key for the outside.
@@ -175,7 +209,8 @@ impl<C: Command> Context<C> {
         self.scope.get()
     }
 
-    /// Which run of `execute` this is, from 1. More than 1 only for an `idempotent` command.
+    /// Which run of `execute` this is, or belongs to, from 1. More than 1 only for a command that is
+    /// `idempotent` or has `retry(…)`.
     pub fn attempt(&self) -> u32
     where
         C::Callback: RunsOnce,
@@ -238,17 +273,9 @@ impl<C> LeafContext<C> {
         self.scope.get()
     }
 
-    /// Called by the default body of an end hook, before it is awaited.
+    /// Called by the default body of a hook, before it is awaited.
     pub(crate) fn mark_default_hook(&self) {
-        self.scope.0.is_default_hook.store(true, Ordering::Relaxed);
-    }
-
-    /// True when `hook`, which builds the hook's future and drops it unpolled, is the command's
-    /// own: a default body marks the context as soon as it is called.
-    pub(crate) fn is_own_hook(&self, hook: impl FnOnce()) -> bool {
-        self.scope.0.is_default_hook.store(false, Ordering::Relaxed);
-        hook();
-        !self.scope.0.is_default_hook.load(Ordering::Relaxed)
+        self.scope.mark_default_hook();
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod handle;
 mod locks;
+mod publish;
 mod why;
 
 use std::any::Any;
@@ -27,7 +28,7 @@ use crate::registry::Registry;
 use crate::retry::Retry;
 use crate::runtime::clock::Clock;
 use crate::runtime::engine::{Engine, Settings};
-use crate::runtime::request::{Line, NewSubmit, Operation, Request, Submitted};
+use crate::runtime::request::{Line, NewSubmit, Offer, Operation, Request, Submitted};
 use crate::runtime::watch::Standing;
 use crate::status::CommandStatus;
 use crate::storable::storable_text;
@@ -203,7 +204,7 @@ impl Coordinator {
     }
 
     /// Submits a command as the root of a new tree. `Ok`: it is stored durably, with its locks or
-    /// its place in line for them, and runs to its end whatever happens to this process.
+    /// its rank in line for them, and runs to its end whatever happens to this process.
     ///
     /// When the future is dropped, the command may be submitted or not.
     ///
@@ -286,7 +287,8 @@ impl Coordinator {
         let submit = Submit { id, ticket: 0, spec, parameters, locks, key, start_at, again };
         let (reply, answer) = oneshot::channel();
         let line = &self.0.line.submits;
-        line.send(NewSubmit { submit, reply }).await.map_err(|_| EngineError::Shutdown)?;
+        let offer = Offer::Submit(Box::new(NewSubmit { submit, reply }));
+        line.send(offer).await.map_err(|_| EngineError::Shutdown)?;
         match (self.0.line.answer(answer).await??, kept) {
             (Submitted::New(standing), _) => Ok(self.handle_of(id, standing)),
             (Submitted::Duplicate(taken), (key, parameters)) => {

@@ -63,6 +63,8 @@ pub struct Progress {
     pub wake_at: Option<Timestamp>,
     /// Why it was cancelled: a [`Failure`](crate::Failure) as JSON.
     pub cancelled: Option<Arc<str>>,
+    /// How far in the order of ends its callback has seen the ends of its children.
+    pub seen: Option<i64>,
     /// What undoes it, once it has succeeded.
     pub undo: Option<Undo>,
     /// When its own `compensate` was through.
@@ -109,6 +111,7 @@ impl Progress {
             started_at: None,
             wake_at: None,
             cancelled: None,
+            seen: None,
             undo: None,
             compensated_at: None,
             state: None,
@@ -182,6 +185,60 @@ pub struct Compensation {
     pub compensated_at: Option<Timestamp>,
 }
 
+/// What a command listens for, in the table `event_subscriptions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The command.
+    pub command_id: CommandId,
+    /// The root of its tree.
+    pub root_command_id: CommandId,
+    /// The keys of events: an [`EventKey`](crate::event::EventKey).
+    pub key: Arc<str>,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+/// An event that was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Which event it is.
+    pub event_id: Arc<str>,
+    /// What it is about.
+    pub key: Arc<str>,
+    /// What there is to say of it, as JSON.
+    pub payload: Arc<str>,
+    /// When it was published.
+    pub published_at: Timestamp,
+}
+
+/// An event that waits in the inbox of a command, in the table `event_deliveries`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Grows with each delivery to the same command.
+    pub number: i64,
+    /// The event.
+    pub event: Published,
+}
+
+/// A task outside that a command has, in the table `external_tasks`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// The command.
+    pub command_id: CommandId,
+    /// The root of its tree.
+    pub root_command_id: CommandId,
+    /// Which one it is, from 0.
+    pub position: i32,
+    /// An [`ExternalTask`](crate::task::ExternalTask) as JSON.
+    pub task: Arc<str>,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// When it was found to be over.
+    pub ended_at: Option<Timestamp>,
+    /// Why it has failed, if it has: a [`Failure`](crate::Failure) as JSON.
+    pub failure: Option<Arc<str>>,
+}
+
 /// What undoes a command that has succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Undo {
@@ -240,6 +297,10 @@ pub struct TreeRows {
     pub sleeps: Vec<Sleep>,
     /// The undo commands that were registered in them, done ones as well.
     pub compensations: Vec<Compensation>,
+    /// What its commands listen for.
+    pub subscriptions: Vec<Subscription>,
+    /// The tasks outside that its commands have, ended ones as well.
+    pub tasks: Vec<Task>,
     /// Where a row of the tree cannot be read: one that cannot. Then any others may be missing.
     pub unreadable: Option<Unreadable>,
 }

@@ -6,10 +6,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::callback::{Callback, CallbackKind, CallbackOf, Outcomes, Poll};
 use crate::command::{Command, Descriptor, Stored, lock_properties, readable};
+use crate::context::requests::AskedChild;
 use crate::context::{Context, LeafContext, Scope};
-use crate::error::Error;
+use crate::error::Result;
+use crate::event::Event;
 use crate::failure::{Failure, FailureKind};
+use crate::id::CommandId;
 use crate::lock::LockProperties;
 use crate::retry::Again;
 use crate::storable::NotStorable;
@@ -52,12 +56,42 @@ pub enum Call {
     Execute,
     /// `validate`, then `execute`.
     ValidateAndExecute,
+    /// A round of its callback.
+    Round(Box<Round>),
     /// `end_successfully`, with the stored output.
     EndSuccessfully(Arc<str>),
     /// `compensate`, with the stored output where there is one.
     Compensate(Option<Arc<str>>),
     /// `end_with_failure`.
     EndWithFailure(Arc<Failure>),
+}
+
+/// What a round of a callback goes by.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// What `execute` returned, as changed since, or why it failed.
+    pub executed: Result<Arc<str>, Arc<Failure>>,
+    /// The children that have ended.
+    pub outcomes: Outcomes,
+    /// The events that it is for, each with its number.
+    pub events: Vec<(i64, Event)>,
+    /// The number up to which they are; none where it is for no events.
+    pub last_event: Option<i64>,
+}
+
+/// What `execute` with a callback behind it, or a round of that, wants to come next.
+#[doc(hidden)]
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Next {
+    /// The children to start, with their positions.
+    pub(crate) started: Vec<(i32, AskedChild)>,
+    /// Whether the callback has answered that the work has succeeded.
+    pub is_ready: bool,
+    /// The number of the last event that it has heard.
+    pub handled: Option<i64>,
+    /// The trees of their own to launch, with their identities.
+    pub(crate) launched: Vec<(CommandId, AskedChild)>,
 }
 
 /// What became of a [`Call`].
@@ -74,6 +108,8 @@ pub struct Reply {
     pub hooks: Hooks,
     /// What a failure says about another attempt.
     pub again: Again,
+    /// What comes next, where rounds follow.
+    pub next: Option<Box<Next>>,
 }
 
 /// Which hooks a command has of its own; a default one is not called.
@@ -86,14 +122,30 @@ pub struct Hooks {
     pub success: bool,
     /// `end_with_failure`.
     pub failure: bool,
+    /// What its callback does while it has failed to execute.
+    pub failed_round: bool,
+}
+
+impl Hooks {
+    /// Of a command of which nothing is known: all may be its own.
+    pub(crate) const UNKNOWN: Self =
+        Self { compensate: true, success: true, failure: true, failed_round: true };
+    pub(crate) const NONE: Self =
+        Self { compensate: false, success: false, failure: false, failed_round: false };
+}
+
+impl Next {
+    /// Whether it asks for anything that has to be stored.
+    pub(crate) fn has_orders(&self) -> bool {
+        !self.started.is_empty() || !self.launched.is_empty() || self.handled.is_some()
+    }
 }
 
 impl Reply {
     /// A failure of a command whose hooks are not known.
     pub(crate) fn failed(failure: Failure) -> Self {
-        let hooks = Hooks { compensate: true, success: true, failure: true };
-        let again = Again::AsDeclared;
-        Self { result: Err(failure), state: None, refused: false, hooks, again }
+        let (hooks, again) = (Hooks::UNKNOWN, Again::AsDeclared);
+        Self { result: Err(failure), state: None, refused: false, hooks, again, next: None }
     }
 }
 
@@ -128,14 +180,15 @@ impl<C: Command> Erased for C {
             if !matches!(call, Call::Validate) {
                 scope.begin();
             }
-            let (result, hooks, again) = run(self, scope, &leaf, call).await;
+            let mut reply = run(self, scope, &leaf, call).await;
             match self.encode() {
                 Ok(after) => {
-                    let state = (before.as_ref() != Some(&after)).then_some(after);
-                    Reply { result, state, refused: false, hooks, again }
+                    reply.state = (before.as_ref() != Some(&after)).then_some(after);
+                    reply
                 }
                 Err(why) => {
-                    Reply { hooks, again: Again::Never, ..Reply::failed(not_storable(scope, &why)) }
+                    let failed = Reply::failed(not_storable(scope, &why));
+                    Reply { hooks: reply.hooks, again: Again::Never, ..failed }
                 }
             }
         })
@@ -147,51 +200,170 @@ async fn run<C: Command>(
     scope: &Scope,
     leaf: &LeafContext<C>,
     call: Call,
-) -> (Result<Arc<str>, Failure>, Hooks, Again) {
-    let mut again = Again::AsDeclared;
-    let mut failed = |error: Error| {
-        again = error.again();
-        error.into_failure(scope.id())
-    };
-    let mut hooks = Hooks { compensate: false, success: false, failure: false };
+) -> Reply {
+    let mut said =
+        Said { again: Again::AsDeclared, hooks: Hooks::NONE, is_ready: None, heard: None };
+    let mut handled = None;
     let nothing = |()| Arc::from("null");
     let result = match call {
         Call::Validate => Ok(nothing(())),
-        Call::Execute | Call::ValidateAndExecute => {
-            let output = command.execute(&Context::new(scope.clone())).await;
-            let unknown = Failure::new(FailureKind::Unknown, "");
-            hooks.compensate = leaf.is_own_hook(|| drop(command.compensate(None, leaf)));
-            hooks.failure = leaf.is_own_hook(|| drop(command.end_with_failure(&unknown, leaf)));
-            let output = output.map_err(&mut failed);
-            output.and_then(|output| {
-                hooks.success = leaf.is_own_hook(|| drop(command.end_successfully(&output, leaf)));
-                readable(&output).map_err(|why| {
-                    again = Again::Never;
-                    not_storable(scope, &why)
-                })
-            })
+        Call::Execute | Call::ValidateAndExecute => execute(command, scope, leaf, &mut said).await,
+        Call::Round(round) => {
+            let last = round.last_event;
+            let result = self::round(command, scope, leaf, *round, &mut said).await;
+            handled = said.heard.or(last);
+            result
         }
         Call::EndSuccessfully(output) => match <C::Output as Stored>::decode(&output) {
-            Ok(output) => command.end_successfully(&output, leaf).await.map_err(failed),
-            Err(error) => Err(failed(error.into())),
-        }
-        .map(nothing),
+            Ok(output) => C::Callback::on_succeeded(command, &output, leaf).await.map(nothing),
+            Err(error) => Err(error.into()),
+        },
         Call::Compensate(output) => {
             match output.map(|json| <C::Output as Stored>::decode(&json)).transpose() {
                 Ok(output) => {
                     let output = output.as_ref();
-                    hooks.compensate = leaf.is_own_hook(|| drop(command.compensate(output, leaf)));
-                    command.compensate(output, leaf).await.map_err(failed)
+                    said.hooks.compensate =
+                        scope.is_own_hook(|| drop(command.compensate(output, leaf)));
+                    command.compensate(output, leaf).await.map(nothing)
                 }
-                Err(error) => Err(failed(error.into())),
+                Err(error) => Err(error.into()),
             }
-            .map(nothing)
         }
         Call::EndWithFailure(failure) => {
-            command.end_with_failure(&failure, leaf).await.map_err(failed).map(nothing)
+            C::Callback::on_failed(command, &failure, leaf).await.map(nothing)
         }
     };
-    (result, hooks, again)
+    let result = result.map_err(|error| {
+        said.again = if said.again == Again::Never { Again::Never } else { error.again() };
+        error.into_failure(scope.id())
+    });
+    // What a flow asks for in its last poll is taken by whoever polls it.
+    let (started, launched) = if <C::Callback as Callback>::KIND.is_flow() {
+        Default::default()
+    } else {
+        scope.requests().take_started()
+    };
+    let launched: Vec<_> = launched.into_iter().map(|root| (scope.new_id(), root)).collect();
+    let has_next = said.is_ready.is_some() || !launched.is_empty();
+    let is_ready = said.is_ready.unwrap_or_default();
+    let next = has_next.then(|| Box::new(Next { started, is_ready, handled, launched }));
+    Reply { result, state: None, refused: false, hooks: said.hooks, again: said.again, next }
+}
+
+/// What is known of a call beside its result.
+struct Said {
+    again: Again,
+    hooks: Hooks,
+    /// Whether the callback has answered that the work has succeeded; none without rounds.
+    is_ready: Option<bool>,
+    /// The number of the event at which hearing ended before the last.
+    heard: Option<i64>,
+}
+
+impl Said {
+    /// The output as JSON.
+    fn output<T: Stored>(&mut self, output: &T) -> Result<Arc<str>> {
+        readable(output).map_err(|why| {
+            self.again = Again::Never;
+            why.into()
+        })
+    }
+}
+
+async fn execute<C: Command>(
+    command: &mut C,
+    scope: &Scope,
+    leaf: &LeafContext<C>,
+    said: &mut Said,
+) -> Result<Arc<str>> {
+    let cx = Context::new(scope.clone());
+    let output = command.execute(&cx).await;
+    own_hooks(command, scope, leaf, &cx, &mut said.hooks);
+    let mut output = output?;
+    C::Callback::executed(command, &mut output, &cx).await?;
+    own_success_hook(command, scope, leaf, &output, &mut said.hooks);
+    said.is_ready = <C::Callback as Callback>::KIND.has_rounds().then_some(false);
+    said.output(&output)
+}
+
+async fn round<C: Command>(
+    command: &mut C,
+    scope: &Scope,
+    leaf: &LeafContext<C>,
+    round: Round,
+    said: &mut Said,
+) -> Result<Arc<str>> {
+    let cx = Context::new(scope.clone());
+    own_hooks(command, scope, leaf, &cx, &mut said.hooks);
+    let outcomes = &round.outcomes;
+    let (poll, output) = match round.executed {
+        Ok(before) => {
+            let mut output = <C::Output as Stored>::decode(&before)?;
+            let poll = if round.last_event.is_none() {
+                C::Callback::round(command, &mut output, outcomes, &cx).await?
+            } else {
+                let (poll, heard) =
+                    hear(command, &mut output, outcomes, &round.events, scope).await?;
+                said.heard = heard;
+                poll
+            };
+            own_success_hook(command, scope, leaf, &output, &mut said.hooks);
+            // What was read reads back.
+            let is_same = output.encode().is_ok_and(|after| after == before);
+            (poll, if is_same { before } else { said.output(&output)? })
+        }
+        Err(failure) => {
+            (C::Callback::failed_round(command, &failure, outcomes, &cx).await?, "null".into())
+        }
+    };
+    said.is_ready = Some(poll == Poll::Ready);
+    Ok(output)
+}
+
+/// Gives events to a command, until the callback answers that the work has succeeded, or starts
+/// something: that ends a round, and the next one hears the others. Gives where it ended.
+async fn hear<C: Command>(
+    command: &mut C,
+    output: &mut C::Output,
+    outcomes: &Outcomes,
+    events: &[(i64, Event)],
+    scope: &Scope,
+) -> Result<(Poll, Option<i64>)> {
+    let cx = Context::new(scope.clone());
+    for (number, event) in events {
+        let poll = C::Callback::event(command, output, outcomes, event, &cx).await?;
+        if poll == Poll::Ready || scope.requests().has_asks() {
+            return Ok((poll, Some(*number)));
+        }
+    }
+    Ok((Poll::Pending, None))
+}
+
+fn own_hooks<C: Command>(
+    command: &mut C,
+    scope: &Scope,
+    leaf: &LeafContext<C>,
+    cx: &Context<C>,
+    hooks: &mut Hooks,
+) {
+    let unknown = Failure::new(FailureKind::Unknown, "");
+    hooks.compensate = scope.is_own_hook(|| drop(command.compensate(None, leaf)));
+    hooks.failure = scope.is_own_hook(|| drop(C::Callback::on_failed(command, &unknown, leaf)));
+    if <C::Callback as Callback>::KIND == CallbackKind::Custom {
+        let none = Outcomes::default();
+        hooks.failed_round =
+            scope.is_own_hook(|| drop(C::Callback::failed_round(command, &unknown, &none, cx)));
+    }
+}
+
+fn own_success_hook<C: Command>(
+    command: &mut C,
+    scope: &Scope,
+    leaf: &LeafContext<C>,
+    output: &C::Output,
+    hooks: &mut Hooks,
+) {
+    hooks.success = scope.is_own_hook(|| drop(C::Callback::on_succeeded(command, output, leaf)));
 }
 
 fn not_storable(scope: &Scope, why: &NotStorable) -> Failure {

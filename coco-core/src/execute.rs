@@ -21,9 +21,10 @@ pub trait Execute: Sized + Send + Sync + 'static {
     /// What it returns when it succeeds; stored as JSON.
     type Output: Stored + Send + Sync + 'static;
 
-    /// The work. A leaf runs once, and when the process dies in the middle it fails, unless the
+    /// The work. It runs once, and when the process dies in the middle it fails, unless the
     /// command is `idempotent`; then it runs again. A flow (`callback = SerialChildren`) runs
-    /// again from its parameters as submitted, and what had ended answers from the store.
+    /// again from its parameters as submitted, and what had ended answers from the store. With any other
+    /// [callback](crate::callback) rounds follow when it has returned.
     ///
     /// # Errors
     /// Any error fails the command, and is stored as its [`Failure`].
@@ -65,8 +66,8 @@ pub trait Execute: Sized + Send + Sync + 'static {
     /// Undoes what the command did. Called, at least once, when the command that asked for it
     /// fails after this one has succeeded: then `output` is what it returned. And when this one
     /// has failed itself, after its succeeded children were undone: then `output` is none, and
-    /// what it does may have half happened; it is there when the command was cancelled, but too
-    /// late.
+    /// what it does may have half happened; it is there when `execute` had returned it, and the
+    /// command was cancelled, but too late, or a round of its callback has failed.
     ///
     /// A command without a `compensate` of its own is undone child by child, newest first.
     ///

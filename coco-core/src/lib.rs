@@ -5,7 +5,7 @@
 //! run children. The engine that runs commands is a [`Coordinator`] on a [`store::Store`]:
 //! [`store::MemoryStore`] here, `SeaOrmStore` in the crate coco-store.
 //!
-//! ```
+//! ```standalone_crate
 //! use coco_core::prelude::*;
 //! use coco_core::store::MemoryStore;
 //! use serde::{Deserialize, Serialize};
@@ -95,6 +95,46 @@
 //!
 //! A flow ends after its children, also those that nobody awaits any more; a failure of a child
 //! that was never given to the flow fails it.
+//!
+//! # Callbacks
+//!
+//! The word after `callback =` says what comes beyond `execute`. Which one when:
+//!
+//! | `callback =` | for | you write |
+//! |---|---|---|
+//! | – | one thing that is done here: a leaf | `execute` |
+//! | `SerialChildren` | steps with code between them: a flow | `execute`, which awaits its children |
+//! | `ConcurrentChildren` | many children side by side, or waves of them | `execute`, which starts them, and [`children_ended`](ConcurrentChildren::children_ended) |
+//! | `NextOperation` | one operation after the other, of which the fields say what is next | [`perform_next_operation`](NextOperation::perform_next_operation) |
+//! | `Polling` | work outside that takes a while | `execute`, which begins it, and [`poll`](Polling::poll) |
+//! | a path | what none of these does, for any number of commands | [`CommandCallback`] |
+//!
+//! With the last four nothing is replayed: the fields are the state. `execute` runs once, as that of
+//! a leaf does, and what follows are rounds. Each gets the fields as the one before has left them;
+//! what it changes, and what it starts with [`Context::start`], is stored in one commit. A round that
+//! the death of the process interrupts comes again, so what it does outside may happen twice. The
+//! page of [`callback`] has the rules.
+//!
+//! With any callback, and with none, [`Context::launch_detached`] launches a tree of its own that
+//! nobody waits for.
+//!
+//! # Events
+//!
+//! Where the outside tells when something has happened, nobody has to ask. A command with `Polling`,
+//! or with a callback of your own, calls [`Context::subscribe`] with a key like `storage|*|disk-7`,
+//! **before** it does what makes the event happen. The program gives each event that it gets to
+//! [`Coordinator::publish`], which is back when it is stored for all who have subscribed. Each of
+//! them hears it once, in [`on_event`](Polling::on_event), however often it is published. Meanwhile the
+//! command is polled only when no event has come for `event_timeout = "…"`, and when it comes from the
+//! store, as after a restart. The page of [`event`] has the rules.
+//!
+//! # Tasks outside
+//!
+//! Where another system does the work, and can be asked for it by a name, the engine can do the
+//! asking. A command with `Polling`, `NextOperation` or a callback of your own stores a
+//! [`task::ExternalTask`] with [`Context::task`], **before** the work is begun. The engine asks for its
+//! status, over restarts, stops it when the command fails or is cancelled, and clears it at the
+//! end. The page of [`task`] has the rules.
 //!
 //! # Locks
 //!
@@ -208,6 +248,7 @@ mod coordinator;
 pub mod entity;
 mod erased;
 mod error;
+pub mod event;
 mod execute;
 mod failure;
 mod id;
@@ -221,11 +262,16 @@ mod runtime;
 mod status;
 mod storable;
 pub mod store;
+pub mod task;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;
 use __private as private;
 
+pub use callback::concurrent::ConcurrentChildren;
+pub use callback::custom::CommandCallback;
+pub use callback::next_operation::NextOperation;
+pub use callback::polling::Polling;
 #[cfg(feature = "derive")]
 pub use coco_macros::{Command, LockKey};
 pub use command::{Command, Declaration, Descriptor, Need, Needs, Spec, Stored};
@@ -233,6 +279,7 @@ pub use context::{ChildOutcome, Context, LeafContext, Outcome};
 pub use coordinator::{Builder, CommandHandle, Coordinator, Locks};
 pub use erased::DynCommand;
 pub use error::{EngineError, Error, Result};
+pub use event::Event;
 pub use execute::Execute;
 pub use failure::{Failure, FailureKind};
 pub use id::CommandId;

@@ -47,8 +47,8 @@
 //! On each key, where one of both modes is exclusive: whoever holds it, but for the command itself
 //! and **its ancestors**, whose locks it may borrow; siblings exclude each other. And whoever waits
 //! for it and came first, so that those who share do not starve one who needs it alone; but for
-//! those who wait there for the command itself or for one of its ancestors, since to wait behind
-//! them would be to wait for oneself.
+//! those who wait, on any of their keys, for the command itself or for one of its ancestors, since
+//! to wait behind them would be to wait for oneself. What a command has already it does not ask for.
 //!
 //! # Waiting
 //!
@@ -59,7 +59,13 @@
 //! would never end: one that would close a cycle of trees that wait for each other is refused as
 //! [`WouldDeadlock`], which names the cycle; and so is, as a [`LockConflict`], an exclusive one of a
 //! command that shares the lock with others. It is refused rather too often than too seldom: a tree
-//! that is in the way counts as one that waits for all that is waited for in it.
+//! that is in the way counts as one that waits for all that is waited for in it, since whether a
+//! lock will be freed, or pass up and be kept to the end of the root, is not known before.
+//!
+//! What a leaf asks for late is in line while that run of it goes on, and no longer. Where the engine
+//! dies, it keeps its order for the next run to ask again, and leaves the line when that is over.
+//! Who hears [`LockTimedOut`] has left the line; a lock that was granted at that very moment is the
+//! command's all the same, until it lets go of all, and to ask for it again gives it at once.
 //!
 //! A command takes its place among its type (`concurrency = …`) before it asks, gives it back while
 //! it is in line, and takes one again before it begins. Places are not looked at for cycles: a

@@ -19,39 +19,46 @@
 mod ask;
 mod cancel;
 mod end;
+mod events;
 mod flow;
 mod input;
+mod launch;
 mod limits;
 mod load;
 mod locks;
 mod node;
 mod reject;
 mod rest;
+mod rounds;
 mod start;
 pub(crate) mod step;
 mod stuck;
 mod suspects;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod undo;
 mod why;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
 pub(crate) use self::input::{
     Address, Effect, Entry, FlowEnd, Happened, Input, Load, Loaded, LoadedCommand,
-    LoadedCompensation, Output, Polled, Refusal, Run, RunKind, Stored, Submit, UndoRun, Undoable,
-    Undoing,
+    LoadedCompensation, Output, OverTask, Polled, Refusal, Run, RunKind, Stored, Submit, UndoRun,
+    Undoable, Undoing,
 };
 use self::limits::Limits;
 use self::step::Step;
 use self::suspects::Suspects;
+pub(crate) use self::tasks::unknown_task;
 use self::tree::{Tree, Turn};
 pub(crate) use self::why::why_stored;
 pub use self::why::{Pause, WaitingChild, Why};
+use crate::context::requests::AskedChild;
 use crate::id::CommandId;
 use crate::retry::Retry;
 use crate::time::Timestamp;
@@ -67,8 +74,19 @@ pub(crate) struct Machine {
     left: Vec<CommandId>,
     /// How often trees have asked to rest.
     rests: u64,
+    /// How many trees only wait to be polled.
+    idle: usize,
     /// Nothing that waits begins any more.
     is_stopping: bool,
+}
+
+/// What a tree leaves behind that is forgotten.
+#[derive(Debug, Default)]
+pub(crate) struct Forgotten {
+    /// The steps that it still held.
+    pub(crate) held: Vec<(Step, Vec<Effect>)>,
+    /// The children that rounds have started, which may not be stored.
+    pub(crate) started: HashMap<CommandId, AskedChild>,
 }
 
 /// What a program chose for its engine, as far as the machine goes by it.
@@ -85,8 +103,8 @@ pub(crate) struct Settings {
 impl Machine {
     pub(crate) fn new(settings: Settings) -> Self {
         let (trees, limits, suspects) = (Trees::default(), Limits::default(), Suspects::default());
-        let (left, rests, is_stopping) = (Vec::new(), 0, false);
-        Self { trees, limits, suspects, settings, left, rests, is_stopping }
+        let (left, rests, idle, is_stopping) = (Vec::new(), 0, 0, false);
+        Self { trees, limits, suspects, settings, left, rests, idle, is_stopping }
     }
 
     /// A machine with room for all.
@@ -99,11 +117,22 @@ impl Machine {
     /// Takes one input and appends what follows from it. An input for something that is no
     /// longer there is ignored.
     pub(crate) fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output>) {
-        let Self { trees, limits, suspects, settings, left, rests, is_stopping } = self;
-        let is_crowded = trees.len() >= settings.most_trees / 2;
-        let mut turn = Turn { now, settings: *settings, limits, left, rests, is_crowded, out };
+        let admitted = self.admitted();
+        let Self { trees, limits, suspects, settings, left, rests, idle, is_stopping } = self;
+        let (is_crowded, is_stopping_now) = (admitted >= settings.most_trees / 2, *is_stopping);
+        let mut turn = Turn {
+            now,
+            settings: *settings,
+            limits,
+            left,
+            rests,
+            idle,
+            is_crowded,
+            is_stopping: is_stopping_now,
+            out,
+        };
         match input {
-            Input::Submit(submit) if trees.len() >= settings.most_trees => {
+            Input::Submit(submit) if admitted >= settings.most_trees => {
                 Tree::submit_unadmitted(&mut turn, submit);
             }
             Input::Submit(submit) => {
@@ -113,8 +142,9 @@ impl Machine {
             }
             Input::Of { at, what: Happened::Rest { rest } } => {
                 if trees.get(&at.root).is_some_and(|tree| tree.rest == Some(rest))
-                    && let Some(tree) = trees.remove(&at.root)
+                    && let Some(mut tree) = trees.remove(&at.root)
                 {
+                    tree.wake(turn.idle);
                     tree.rest(&mut turn);
                 }
             }
@@ -142,13 +172,14 @@ impl Machine {
         suspects.next_trial(trees, &mut turn);
     }
 
-    /// Forgets a tree whose step was rejected, and gives the steps that it still held; it is
-    /// then loaded anew.
-    pub(crate) fn forget(&mut self, root: CommandId) -> Vec<(Step, Vec<Effect>)> {
-        let Some(tree) = self.trees.remove(&root) else { return Vec::new() };
+    /// Forgets a tree whose step was rejected; it is then loaded anew.
+    pub(crate) fn forget(&mut self, root: CommandId) -> Forgotten {
+        let Some(mut tree) = self.trees.remove(&root) else { return Forgotten::default() };
+        tree.wake(&mut self.idle);
         self.suspects.forgot(root);
         let with_place = tree.nodes.values().filter(|node| node.has_place);
         with_place.for_each(|node| self.limits.free(node.spec));
+        let started = tree.started();
         let mut held = tree.held;
         for (command, node) in tree.nodes {
             let in_line = node.late.into_values().filter(|late| late.in_line.is_some());
@@ -158,7 +189,7 @@ impl Machine {
             let step = Step { root, command, request: None, writes: Vec::new() };
             held.extend(accepts.into_iter().map(|accept| (step.clone(), vec![accept])));
         }
-        held
+        Forgotten { held, started }
     }
 
     /// Whether this tree is here.
@@ -187,9 +218,14 @@ impl Machine {
         })
     }
 
+    /// How many trees take up room.
+    fn admitted(&self) -> usize {
+        self.trees.len() - self.idle
+    }
+
     /// How many more are admitted now.
     pub(crate) fn room(&self) -> usize {
-        self.settings.most_trees.saturating_sub(self.trees.len())
+        self.settings.most_trees.saturating_sub(self.admitted())
     }
 
     /// The trees that have left since this was asked before: ended, refused or at rest.

@@ -3,8 +3,9 @@
 #[cfg(feature = "derive")]
 pub use coco_macros::LockKey;
 
+pub use crate::callback::{Child, Outcomes, Poll};
 pub use crate::lock::{Exclusive, Held, LockKey, Shared};
 pub use crate::{
-    Command, CommandHandle, CommandId, Context, Coordinator, Error, Execute, Failure, LeafContext,
-    Result, Retry,
+    Command, CommandCallback, CommandHandle, CommandId, ConcurrentChildren, Context, Coordinator,
+    Error, Event, Execute, Failure, LeafContext, NextOperation, Polling, Result, Retry,
 };

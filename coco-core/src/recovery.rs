@@ -10,7 +10,9 @@ use serde_json::Value;
 use crate::callback::CallbackKind;
 use crate::caught::caught;
 use crate::command::Descriptor;
-use crate::entity::{CommandEntity, Compensation, OnceResult, Sleep, TreeRows, Unreadable};
+use crate::entity::{
+    CommandEntity, Compensation, OnceResult, Sleep, Subscription, Task, TreeRows, Unreadable,
+};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
 use crate::lock::LockProperties;
@@ -18,6 +20,7 @@ use crate::machine::{Load, Loaded, LoadedCommand, LoadedCompensation, Stored, Un
 use crate::registry::Registry;
 use crate::retry::Retry;
 use crate::status::CommandStatus;
+use crate::task;
 
 /// What an engine found when it started.
 #[derive(Clone, Debug, Default)]
@@ -53,12 +56,33 @@ pub(crate) struct Decoded {
     once_results: Vec<OnceResult>,
     sleeps: Vec<Sleep>,
     compensations: Vec<LoadedCompensation>,
+    subscriptions: Vec<Subscription>,
+    tasks: Vec<Task>,
 }
 
 impl Decoded {
     pub(crate) fn because(self, cause: Loaded) -> Load {
-        let Self { root, commands, undoable, once_results, sleeps, compensations } = self;
-        Load { root, commands, undoable, once_results, sleeps, compensations, cause }
+        let Self {
+            root,
+            commands,
+            undoable,
+            once_results,
+            sleeps,
+            compensations,
+            subscriptions,
+            tasks,
+        } = self;
+        Load {
+            root,
+            commands,
+            undoable,
+            once_results,
+            sleeps,
+            compensations,
+            subscriptions,
+            tasks,
+            cause,
+        }
     }
 
     /// What is stored of the requests of one flow.
@@ -71,9 +95,9 @@ impl Decoded {
     /// The commands that were interrupted and may not run again.
     pub(crate) fn interrupted(&self) -> impl Iterator<Item = CommandId> {
         let was_running = |command: &&LoadedCommand| {
-            let is_leaf = command.spec.callback == CallbackKind::None;
-            let is_active = command.entity.progress.status == CommandStatus::Active;
-            is_leaf && is_active && !command.spec.idempotent
+            let progress = &command.entity.progress;
+            let is_active = progress.status == CommandStatus::Active && !progress.executed;
+            is_active && !command.spec.callback.is_flow() && !command.spec.idempotent
         };
         self.commands.iter().filter(was_running).map(|command| command.entity.command_id)
     }
@@ -92,9 +116,14 @@ pub(crate) fn decode(
         let reason = Failure::new(FailureKind::Undecodable, reason).of(command);
         return Err(Box::new(Quarantine { root, command, reason }));
     }
-    let statuses: HashMap<_, _> =
-        rows.commands.iter().map(|row| (row.command_id, row.progress.status)).collect();
-    let is_open = |id: &CommandId| statuses.get(id).is_some_and(|status| !status.is_terminal());
+    let open = rows.commands.iter().filter(|row| !row.progress.status.is_terminal());
+    let open: HashMap<_, _> =
+        open.map(|row| (row.command_id, registry.get(&row.command_type))).collect();
+    let is_open = |id: &CommandId| open.contains_key(id);
+    // Only a flow compares what it asks for with what it has asked for.
+    let compares = |id: &CommandId| {
+        open.get(id).copied().flatten().is_none_or(|parent| parent.spec.callback.is_flow())
+    };
     let mut commands = Vec::with_capacity(rows.commands.len());
     let mut undoable = Vec::new();
     for row in rows.commands {
@@ -102,12 +131,13 @@ pub(crate) fn decode(
         undoable.extend(Undoable::of(&row));
         let needs = Needs {
             locks: !row.progress.status.is_terminal(),
-            canonical: row.parent_command_id.as_ref().is_some_and(is_open),
+            canonical: row.parent_command_id.as_ref().is_some_and(|id| is_open(id) && compares(id)),
         };
+        let is_outcome = row.parent_command_id.as_ref().is_some_and(is_open);
         let orphaned = needs.locks && row.parent_command_id.is_some_and(|parent| !is_open(&parent));
         let decoded = if orphaned {
             Err("its parent is not open, but it is".to_owned())
-        } else if needs.locks || needs.canonical {
+        } else if needs.locks || is_outcome {
             decode_command(registry, row, &needs)
         } else {
             continue;
@@ -132,7 +162,25 @@ pub(crate) fn decode(
     });
     let compensations = compensations.collect::<Result<_, _>>()?;
     let (once_results, sleeps) = (rows.once_results, rows.sleeps);
-    Ok(Decoded { root, commands, undoable, once_results, sleeps, compensations })
+    let (subscriptions, tasks) = (rows.subscriptions, rows.tasks);
+    for task in tasks.iter().filter(|task| is_open(&task.command_id)) {
+        if let Err(error) = task::decode(&task.task) {
+            let command = task.command_id;
+            let reason = format!("its task {} cannot be read: {error}", task.task);
+            let reason = Failure::new(FailureKind::Undecodable, reason).of(command).fitting();
+            return Err(Box::new(Quarantine { root, command, reason }));
+        }
+    }
+    Ok(Decoded {
+        root,
+        commands,
+        undoable,
+        once_results,
+        sleeps,
+        compensations,
+        subscriptions,
+        tasks,
+    })
 }
 
 /// The parameters of an undo command as they are compared.

@@ -12,11 +12,14 @@ mod commit;
 mod drive;
 mod effects;
 pub(crate) mod engine;
+mod inbox;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod intercept;
+mod publish;
 pub(crate) mod reload;
 pub(crate) mod request;
 mod tasks;
+mod tasks_outside;
 mod undo;
 pub(crate) mod watch;
 pub(crate) mod why;

@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use self::memory::MemoryStore;
-use crate::entity::{Audit, CommandEntity, TreeRows};
+use crate::entity::{Audit, CommandEntity, Delivery, TreeRows};
 use crate::id::CommandId;
 use crate::lock::{Grant, HeldLock, LockConflict, LockRefusal, WaitingRequest, WouldDeadlock};
 pub use crate::machine::step::{Step, Write};
@@ -87,6 +87,17 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Unreadable`], [`StoreError::Unavailable`], [`StoreError::Damaged`].
     fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>>;
 
+    /// The events in the inbox of a command that are not handled, in the order of their numbers, at
+    /// most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`], [`StoreError::Unavailable`], [`StoreError::Damaged`].
+    fn inbox(
+        &self,
+        command: CommandId,
+        limit: usize,
+    ) -> StoreFuture<'_, Result<Vec<Delivery>, StoreError>>;
+
     /// Who holds what, and who waits for what, each in no order. `behind`: only on the keys that
     /// this command waits for.
     ///
@@ -132,6 +143,14 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).audit(root)
     }
 
+    fn inbox(
+        &self,
+        command: CommandId,
+        limit: usize,
+    ) -> StoreFuture<'_, Result<Vec<Delivery>, StoreError>> {
+        (**self).inbox(command, limit)
+    }
+
     fn locks(&self, behind: Option<CommandId>) -> StoreFuture<'_, Result<LockRows, StoreError>> {
         (**self).locks(behind)
     }
@@ -161,6 +180,20 @@ pub struct Committed {
     /// The requests in line that were granted, because somebody let go: of this batch as well as of
     /// earlier ones.
     pub granted: Vec<Grant>,
+    /// The commands that events of this batch are for and were not before: subscriptions of the
+    /// same batch count, and it counts before any command of it listens no more.
+    pub delivered: Vec<Delivered>,
+}
+
+/// An event has come into the inbox of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Which step of the batch published it.
+    pub step: usize,
+    /// The root of the command's tree.
+    pub root: CommandId,
+    /// The command.
+    pub command: CommandId,
 }
 
 /// The lock table as it is stored, or a part of it.

@@ -10,7 +10,7 @@ use syn::{
     PathArguments, Type,
 };
 
-use crate::attr::{Attr, Slot};
+use crate::attr::{Attr, Slot, nearest};
 use crate::errors::Errors;
 
 const COMMAND: Attr = Attr {
@@ -24,12 +24,18 @@ const COMMAND: Attr = Attr {
         "idempotent",
         "retry",
         "timeout",
+        "poll",
+        "event_timeout",
         "concurrency",
         "crate",
     ],
 };
 const RETRY: Attr = Attr { name: "retry", keys: &["attempts", "backoff", "max_backoff"] };
+const POLL: Attr = Attr { name: "poll", keys: &["every", "max"] };
 const LOCK: Attr = Attr { name: "lock", keys: &["exclusive", "shared", "group"] };
+
+/// The callbacks that we know by a word.
+const CALLBACKS: &[&str] = &["SerialChildren", "ConcurrentChildren", "NextOperation", "Polling"];
 
 /// One `#[derive(Command)]`.
 pub(crate) struct Command<'a> {
@@ -50,6 +56,8 @@ pub(crate) struct Keys {
     pub(crate) idempotent: Slot<()>,
     pub(crate) retry: Slot<Retry>,
     pub(crate) timeout: Slot<Duration>,
+    pub(crate) poll: Slot<Poll>,
+    pub(crate) event_timeout: Slot<Duration>,
     pub(crate) concurrency: Slot<u32>,
     pub(crate) crate_path: Slot<Path>,
     /// False when an attribute of the struct could not be read, so that a key which seems to be
@@ -65,10 +73,14 @@ pub(crate) enum LockScope {
     Command,
 }
 
-/// The words after `callback =`.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What stands after `callback =`.
 pub(crate) enum Callback {
     SerialChildren,
+    ConcurrentChildren,
+    NextOperation,
+    Polling,
+    /// One of the program's own.
+    Custom(Path),
 }
 
 /// The keys of `retry(…)`.
@@ -77,6 +89,15 @@ pub(crate) struct Retry {
     pub(crate) attempts: Slot<u32>,
     pub(crate) backoff: Slot<Duration>,
     pub(crate) max_backoff: Slot<Duration>,
+    /// False when a key could not be read.
+    pub(crate) sound: bool,
+}
+
+/// The keys of `poll(…)`.
+#[derive(Default)]
+pub(crate) struct Poll {
+    pub(crate) every: Slot<Duration>,
+    pub(crate) max: Slot<Duration>,
     /// False when a key could not be read.
     pub(crate) sound: bool,
 }
@@ -145,11 +166,13 @@ impl Keys {
             "name" => key.text(&mut self.name),
             "lock" => key.word("lock scope", LockScope::WORDS, &mut self.lock),
             "wait" => key.flag_or_duration(&mut self.wait),
-            "callback" => key.word("callback", Callback::WORDS, &mut self.callback),
+            "callback" => key.path_of(CALLBACKS, &mut self.callback, Callback::of),
             "needs" => key.types(&mut self.needs),
             "idempotent" => key.flag(&mut self.idempotent),
             "retry" => key.list("attempts = 5, backoff = \"1s\"", &mut self.retry, Retry::read),
             "timeout" => key.duration(&mut self.timeout),
+            "poll" => key.list("every = \"1s\", max = \"10s\"", &mut self.poll, Poll::read),
+            "event_timeout" => key.duration(&mut self.event_timeout),
             "concurrency" => key.number(4, &mut self.concurrency),
             _ => key.path(&mut self.crate_path),
         });
@@ -170,7 +193,34 @@ impl LockScope {
 }
 
 impl Callback {
-    const WORDS: &'static [(&'static str, Self)] = &[("SerialChildren", Self::SerialChildren)];
+    /// What `path` stands for. A word that is nearly one that we know is taken for that one: a
+    /// callback of such a name is written with more of its path.
+    fn of(path: Path, errors: &mut Errors) -> Option<Self> {
+        let (first, last) = (path.segments.first()?, path.segments.last()?);
+        let is_word = path.segments.len() == 1 && path.leading_colon.is_none();
+        if !is_word && first.ident != "coco_core" {
+            return Some(Self::Custom(path));
+        }
+        let written = last.ident.to_string();
+        let known = match written.as_str() {
+            "SerialChildren" => Some(Self::SerialChildren),
+            "ConcurrentChildren" => Some(Self::ConcurrentChildren),
+            "NextOperation" => Some(Self::NextOperation),
+            "Polling" => Some(Self::Polling),
+            _ => None,
+        };
+        let wrong = match (known, nearest(&written, CALLBACKS)) {
+            (Some(known), _) if is_word && last.arguments.is_none() => return Some(known),
+            (Some(_), _) => format!("write only the word: `callback = {written}`"),
+            (None, Some(near)) => format!("unknown callback `{written}`; did you mean `{near}`?"),
+            (None, None) if written == "None" => {
+                "a command without a callback has none to name: leave `callback` out".to_owned()
+            }
+            (None, None) => return Some(Self::Custom(path)),
+        };
+        errors.push_error(syn::Error::new_spanned(&path, wrong));
+        None
+    }
 }
 
 impl Retry {
@@ -181,6 +231,19 @@ impl Retry {
             "attempts" => key.number(5, &mut this.attempts),
             "backoff" => key.duration(&mut this.backoff),
             _ => key.duration(&mut this.max_backoff),
+        })?;
+        this.sound = errors.count() == before;
+        Ok(this)
+    }
+}
+
+impl Poll {
+    fn read(list: &MetaList, errors: &mut Errors) -> syn::Result<Self> {
+        let mut this = Self::default();
+        let before = errors.count();
+        POLL.read_list(list, errors, |name, key| match name {
+            "every" => key.duration(&mut this.every),
+            _ => key.duration(&mut this.max),
         })?;
         this.sound = errors.count() == before;
         Ok(this)

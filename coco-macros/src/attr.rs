@@ -9,7 +9,7 @@ use proc_macro2::{Group, Span, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::meta::ParseNestedMeta;
-use syn::parse::ParseStream;
+use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
@@ -173,6 +173,23 @@ impl Key<'_> {
         Ok(())
     }
 
+    /// `key = Word`, one of `words`, or `key = some::path<…>`; `read` says what it stands for, or
+    /// notes what is wrong with it.
+    pub(crate) fn path_of<T>(
+        mut self,
+        words: &[&str],
+        slot: &mut Slot<T>,
+        read: impl FnOnce(Path, &mut Errors) -> Option<T>,
+    ) -> syn::Result<()> {
+        let example = format!("{}|some::path", words.join("|"));
+        let value = self.assigned(&example, Path::parse)?.and_then(|path| {
+            let span = path.span();
+            read(path, self.errors).map(|value| (span, value))
+        });
+        self.fill(slot, value);
+        Ok(())
+    }
+
     /// `key = Word`, one of `words`; `what` says what kind of word.
     pub(crate) fn word<T: Copy>(
         mut self,
@@ -301,19 +318,18 @@ pub(crate) fn written(tokens: &impl ToTokens) -> String {
 
 /// The nearest known word, or all of them.
 fn hint(written: &str, known: &[&str]) -> String {
-    let near = |word: &&&str| {
-        let longest = written.len().max(word.len());
-        distance(&written.to_lowercase(), &word.to_lowercase()) <= (longest / 3).max(1)
-    };
-    let nearest = known
-        .iter()
-        .filter(near)
-        .min_by_key(|word| distance(&written.to_lowercase(), &word.to_lowercase()));
-    match (nearest, known) {
+    match (nearest(written, known), known) {
         (Some(word), _) => format!("did you mean `{word}`?"),
         (None, [only]) => format!("expected `{only}`"),
         (None, _) => format!("expected one of `{}`", known.join("`, `")),
     }
+}
+
+/// The known word that is nearly `written`, if there is one.
+pub(crate) fn nearest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distance = |word: &str| distance(&written.to_lowercase(), &word.to_lowercase());
+    let near = |word: &&&str| distance(word) <= (written.len().max(word.len()) / 3).max(1);
+    known.iter().filter(near).min_by_key(|word| distance(word)).copied()
 }
 
 /// How many letters must be added, dropped or replaced to make `a` of `b`.

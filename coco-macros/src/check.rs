@@ -1,15 +1,19 @@
 //! The rules that go beyond one key.
 
+mod callback;
+
 use std::time::Duration;
 
 use proc_macro2::Span;
 use syn::spanned::Spanned;
 use syn::{Data, LitStr};
 
-use crate::ast::{Callback, Command, LockField, LockScope, Retry};
+use crate::ast::{Command, LockField, LockScope, Retry};
 use crate::attr::{Slot, written};
 use crate::duration;
 use crate::errors::Errors;
+
+pub(crate) use self::callback::{DEFAULT_EVERY, DEFAULT_MAX};
 
 /// No policy tries more often.
 const MOST_ATTEMPTS: u32 = 1000;
@@ -25,9 +29,7 @@ pub(crate) fn check(command: &Command<'_>, errors: &mut Errors) {
     if let Data::Struct(_) = command.input.data {
         locks(command, errors);
     }
-    if command.keys.callback.value() == Some(&Callback::SerialChildren) {
-        flow(command, errors);
-    }
+    callback::check(command, errors);
     if let Some((key, keys)) = command.keys.retry.spanned() {
         retry(key, keys, errors);
     }
@@ -91,24 +93,6 @@ fn needs(command: &Command<'_>, errors: &mut Errors) {
         if types[..i].iter().any(|earlier| written(earlier) == ty_written) {
             errors.push(ty.span(), format!("`{ty_written}` is given twice"));
         }
-    }
-}
-
-/// What only a leaf can have.
-fn flow(command: &Command<'_>, errors: &mut Errors) {
-    if let Some(idempotent) = command.keys.idempotent.key() {
-        errors.push(
-            idempotent,
-            "the code of a flow always runs again after a restart: leave `idempotent` out, and \
-             put it on the children that may run again",
-        );
-    }
-    if let Some(retry) = command.keys.retry.key() {
-        errors.push(
-            retry,
-            "a flow is not retried as a whole: put `retry(…)` on the children that may be tried \
-             again, or write `cx.child(c).retry(…)`",
-        );
     }
 }
 

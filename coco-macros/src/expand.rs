@@ -10,7 +10,7 @@ use syn::{DeriveInput, Generics, Type, parse_quote};
 
 use crate::ast::{Callback, Command, LockField, LockScope};
 use crate::attr::written;
-use crate::check::check;
+use crate::check::{DEFAULT_EVERY, DEFAULT_MAX, check};
 use crate::errors::Errors;
 use crate::fallback;
 
@@ -59,6 +59,11 @@ pub(crate) fn implementation(command: &Command<'_>) -> TokenStream {
     let timeout = optional(command.keys.timeout.value().map(duration));
     // Of 0, `NonZeroU32::new` makes the None that stands for no limit.
     let concurrency = command.keys.concurrency.value().unwrap_or(&0);
+    let pace = pace(command);
+    let event_timeout = match command.keys.event_timeout.value() {
+        Some(event_timeout) => duration(event_timeout),
+        None => quote!(#coco::callback::EVENT_TIMEOUT),
+    };
     let needs = command.needs();
     let locks = locks(command);
     quote! {
@@ -76,6 +81,8 @@ pub(crate) fn implementation(command: &Command<'_>) -> TokenStream {
                     wait: #coco::lock::LockWait::#wait,
                     retry: #retry,
                     timeout: #timeout,
+                    poll: #pace,
+                    event_timeout: #event_timeout,
                     concurrency: ::core::num::NonZeroU32::new(#concurrency),
                 },
                 ::core::concat!(::core::module_path!(), "::", #rust_name),
@@ -111,14 +118,42 @@ fn generics(command: &Command<'_>) -> Generics {
     generics
 }
 
+/// The type that stands for the callback, at what was written: there the compiler says what is
+/// missing of it. With an error beside it, one that may be there is not asked for.
 fn callback(command: &Command<'_>) -> TokenStream {
     let coco = command.coco();
-    match command.keys.callback.spanned() {
-        Some((span, Callback::SerialChildren)) => {
-            quote_spanned! {span=> #coco::callback::SerialChildren }
-        }
-        None => quote!(#coco::callback::NoCallback),
+    if !command.input.generics.params.is_empty() {
+        return quote!(#coco::callback::Unread);
     }
+    let written = &command.keys.callback;
+    let Some((span, callback)) = written.spanned() else {
+        let is_left_out = written.key().is_none() && command.keys.sound;
+        let word = if is_left_out { quote!(NoCallback) } else { quote!(Unread) };
+        return quote!(#coco::callback::#word);
+    };
+    let coco = command.coco_at(span);
+    match callback {
+        Callback::SerialChildren => quote_spanned!(span=> #coco::callback::SerialChildren),
+        Callback::ConcurrentChildren => quote_spanned!(span=> #coco::callback::ConcurrentChildren),
+        Callback::NextOperation => quote_spanned!(span=> #coco::callback::NextOperation),
+        Callback::Polling => quote_spanned!(span=> #coco::callback::Polling),
+        Callback::Custom(path) => {
+            let last = path.to_token_stream().into_iter().last().map_or(span, |last| last.span());
+            let end = quote_spanned!(last=> >);
+            quote_spanned!(span=> #coco::callback::Custom<#path #end)
+        }
+    }
+}
+
+/// The intervals, with the default for what was not written.
+fn pace(command: &Command<'_>) -> TokenStream {
+    let coco = command.coco();
+    let Some(poll) = command.keys.poll.value() else {
+        return quote!(#coco::callback::Pace::DEFAULT);
+    };
+    let every = duration(poll.every.value().unwrap_or(&DEFAULT_EVERY));
+    let max = duration(poll.max.value().unwrap_or(&DEFAULT_MAX));
+    quote!(#coco::callback::Pace::new(#every, #max))
 }
 
 /// The variant of `LockWait`.
@@ -195,6 +230,19 @@ impl Command<'_> {
             Some(path) => path.to_token_stream(),
             None => quote!(::coco_core),
         }
+    }
+
+    /// The same, of which messages point at `span`.
+    fn coco_at(&self, span: Span) -> TokenStream {
+        let Some(path) = self.keys.crate_path.value() else {
+            return quote_spanned!(span=> ::coco_core);
+        };
+        let located = path.to_token_stream().into_iter().map(|mut token| {
+            // It means what it meant where it was written: a `$crate` is that of its macro.
+            token.set_span(token.span().located_at(span));
+            token
+        });
+        located.collect()
     }
 
     /// The resources, each once.

@@ -38,16 +38,31 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `name = "…"` | the name that stands for the type in the store, of the letters `a-z`, `0-9` and `_`; what is stored is found again by it | snake_case of the struct |
 /// | `lock = …` | how long the locks of its fields are held: `None`, `Execution` (until the work has succeeded, or has failed and ended) or `Command` (until the end hook is through) | `None` |
 /// | `wait`, `wait = "30s"` | a command that cannot have all of its locks now waits for them in line, at most that long | is refused at once |
-/// | `callback = …` | what happens beyond `execute`: `SerialChildren` makes it a flow that awaits children | a leaf |
+/// | `callback = …` | what happens beyond `execute`: see below | a leaf, which is over when `execute` is |
 /// | `needs(T, …)` | the resources that `cx.get::<T>()` gives; a coordinator does not start without them | none |
-/// | `idempotent` | a leaf whose `execute` was interrupted by the death of the process runs again, where it else fails | fails |
-/// | `retry(attempts = 5, backoff = "1s", max_backoff = "5m")` | a leaf whose `execute` fails runs again, after pauses that double from `backoff` up to `max_backoff`; `attempts`, 2 to 1000, counts the first run too | fails at once; `backoff` is `"1s"`, `max_backoff` `"5m"` |
+/// | `idempotent` | a command whose `execute` was interrupted by the death of the process runs it again, where it else fails; not for flows, which do in any case | fails |
+/// | `retry(attempts = 5, backoff = "1s", max_backoff = "5m")` | a command whose `execute` fails runs it again, after pauses that double from `backoff` up to `max_backoff`; `attempts`, 2 to 1000, counts the first run too; not for flows | fails at once; `backoff` is `"1s"`, `max_backoff` `"5m"` |
 /// | `timeout = "10m"` | how long it may take from its first start, over restarts, before it fails | as long as it takes |
+/// | `poll(every = "1s", max = "10s")` | at what intervals it is polled, with `Polling`, `NextOperation` or a callback of your own: first after `every`, then each time after double the pause, up to `max` | these |
+/// | `event_timeout = "5m"` | how long a command that waits for an event is not polled, with `Polling` or a callback of your own | `"5m"` |
 /// | `concurrency = 4` | how many of its type run at a time, per engine | any number |
 /// | `crate = path` | where coco-core is, for a crate that has it under another name | `::coco_core` |
 ///
 /// A duration is a number and a unit, `"500ms"`, `"1.5s"`, `"10m"`, `"2h"` or `"1d"`, or a sum
 /// like `"1h30m"`; the longest is 365 days.
+///
+/// # `callback = …`
+///
+/// | value | what happens | you write |
+/// |---|---|---|
+/// | `SerialChildren` | a flow: `execute` awaits children, and runs again after a restart | nothing |
+/// | `ConcurrentChildren` | `execute` starts children; when all have ended, it is called once more | `impl ConcurrentChildren` |
+/// | `NextOperation` | one operation after the other, each when all that the one before has started has ended | `impl NextOperation` |
+/// | `Polling` | `execute` begins some work outside, and is then asked whether that is done | `impl Polling` |
+/// | `path::To::Callback` | what a callback of your own says, a type that may have arguments: `AnyOf<3>` | `impl CommandCallback` |
+///
+/// A word that is nearly one of these four is taken for a slip: a callback of your own with such a
+/// name is written with a path, `self::…`.
 ///
 /// # `#[lock(…)]` on a field
 ///

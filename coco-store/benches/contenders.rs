@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use coco_core::EngineError;
-use coco_core::entity::{Audit, CommandEntity, TreeRows};
+use coco_core::entity::{Audit, CommandEntity, Delivery, TreeRows};
 use coco_core::lock::{LockMode, LockProperties, LockScope};
 use coco_core::prelude::*;
 use coco_core::store::{
@@ -184,6 +184,14 @@ impl Store for Metered {
 
     fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>> {
         self.store.audit(root)
+    }
+
+    fn inbox(
+        &self,
+        command: CommandId,
+        limit: usize,
+    ) -> StoreFuture<'_, Result<Vec<Delivery>, StoreError>> {
+        self.store.inbox(command, limit)
     }
 
     fn locks(&self, behind: Option<CommandId>) -> StoreFuture<'_, Result<LockRows, StoreError>> {

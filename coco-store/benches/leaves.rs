@@ -52,6 +52,36 @@ impl Execute for Flow {
     }
 }
 
+/// The same, by operations.
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = NextOperation)]
+struct Operations {
+    steps: u32,
+}
+
+impl Execute for Operations {
+    type Output = u64;
+
+    async fn execute(&mut self, _: &Context<Self>) -> Result<u64> {
+        Ok(0)
+    }
+}
+
+impl NextOperation for Operations {
+    async fn perform_next_operation(
+        &mut self,
+        _: &mut u64,
+        completed: &Outcomes,
+        cx: &Context<Self>,
+    ) -> Result<bool> {
+        if completed.len() == self.steps as usize {
+            return Ok(false);
+        }
+        cx.start(Leaf { number: completed.len() as u64 });
+        Ok(true)
+    }
+}
+
 /// What one measurement of one round gave.
 struct Figure {
     per_second: f64,
@@ -65,13 +95,15 @@ async fn main() -> Result<()> {
         "leaves, 1 in flight",
         "leaves, 64 in flight",
         "steps of 200 serial flows",
+        "steps of 200 next operations",
     ];
-    let mut rows: [Vec<Figure>; 4] = Default::default();
+    let mut rows: [Vec<Figure>; 5] = Default::default();
     for _ in 0..ROUNDS {
         rows[0].push(plain_inserts().await?);
         rows[1].push(leaves(1, ALONE).await?);
         rows[2].push(leaves(IN_FLIGHT, TOGETHER).await?);
-        rows[3].push(flows().await?);
+        rows[3].push(side_by_side(|| Flow { steps: STEPS }).await?);
+        rows[4].push(side_by_side(|| Operations { steps: STEPS }).await?);
     }
     println!("SQLite, WAL, synchronous=FULL; min / median / max of {ROUNDS} rounds");
     println!(
@@ -168,16 +200,14 @@ async fn leaves(in_flight: usize, count: usize) -> Result<Figure> {
     Ok(figure)
 }
 
-async fn flows() -> Result<Figure> {
+async fn side_by_side<C: Command>(command: impl Fn() -> C) -> Result<Figure> {
     let home = TempDir::new()?;
     let coordinator = engine(&home).await?;
     let begun = Instant::now();
     let submitters: Vec<_> = (0..FLOWS)
         .map(|_| {
-            let coordinator = coordinator.clone();
-            tokio::spawn(
-                async move { coordinator.submit(Flow { steps: STEPS }).await?.output().await },
-            )
+            let (coordinator, command) = (coordinator.clone(), command());
+            tokio::spawn(async move { coordinator.submit(command).await?.output().await })
         })
         .collect();
     for submitter in submitters {

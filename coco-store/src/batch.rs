@@ -1,17 +1,23 @@
 //! What a batch comes to: each step's outcome, and at most one write for each row. Pure.
 
+pub(crate) mod inbox;
 pub(crate) mod locks;
 pub(crate) mod sqlite;
 
 use std::borrow::Cow;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use coco_core::entity::{Audit, CommandEntity, Compensation, OnceResult, Progress, Sleep};
+use coco_core::entity::{
+    Audit, CommandEntity, Compensation, OnceResult, Progress, Sleep, Subscription, Task,
+};
 use coco_core::lock::LockRequest;
 use coco_core::store::{Committed, Outcome, Step, Write};
 use coco_core::{CommandId, Timestamp};
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
+use self::inbox::InboxChanges;
 use self::locks::LockChanges;
 
 /// The submit keys that are taken, and by which commands.
@@ -29,6 +35,8 @@ pub(crate) struct Plan<'a, 'k> {
     pub(crate) committed: Committed,
     /// What becomes of the locks.
     pub(crate) locks: LockChanges<'k>,
+    /// What is published, handled and over, after all else.
+    pub(crate) inbox: InboxChanges<'a>,
     /// The rows to insert.
     pub(crate) inserts: Vec<Cow<'a, CommandEntity>>,
     /// The rows to update.
@@ -43,12 +51,22 @@ pub(crate) struct Plan<'a, 'k> {
     pub(crate) undone: BTreeMap<(CommandId, i32), Timestamp>,
     /// The undo commands to insert.
     pub(crate) registered: Vec<Cow<'a, Compensation>>,
+    /// What commands begin to listen for.
+    pub(crate) subscriptions: Vec<&'a Subscription>,
+    /// When stored tasks were over, and why they failed: said before any are inserted.
+    pub(crate) tasks_ended: BTreeMap<(CommandId, i32), TaskEnd<'a>>,
+    /// The tasks to insert.
+    pub(crate) tasks: Vec<Cow<'a, Task>>,
     /// What operators did, oldest first.
     pub(crate) audit: Vec<&'a Audit>,
     taken_keys: TakenKeys,
-    rows: HashMap<CommandId, Row>,
-    registered_at: HashMap<(CommandId, i32), usize>,
+    rows: FxHashMap<CommandId, Row>,
+    registered_at: FxHashMap<(CommandId, i32), usize>,
+    tasks_at: FxHashMap<(CommandId, i32), usize>,
 }
+
+/// When a task was over, and why it has failed.
+type TaskEnd<'a> = (Timestamp, Option<&'a Arc<str>>);
 
 /// Where the write of a row stands in the plan.
 #[derive(Clone, Copy, Debug)]
@@ -60,9 +78,19 @@ enum Row {
 impl<'a, 'k> Plan<'a, 'k> {
     /// Decides `steps` in their order, beside the locks and the keys that are stored.
     pub(crate) fn new(steps: &[&'a Step], locks: LockChanges<'k>, taken_keys: TakenKeys) -> Self {
-        let mut plan = Self { locks, taken_keys, ..Self::default() };
-        for step in steps {
-            let outcome = plan.decide(step);
+        // Most steps write one row.
+        let most = steps.len();
+        let mut plan = Self {
+            locks,
+            taken_keys,
+            inserts: Vec::with_capacity(most),
+            updates: Vec::with_capacity(most),
+            rows: HashMap::with_capacity_and_hasher(most, FxBuildHasher),
+            ..Self::default()
+        };
+        plan.committed.outcomes.reserve(most);
+        for (at, step) in steps.iter().enumerate() {
+            let outcome = plan.decide(at, step);
             plan.committed.outcomes.push(outcome);
         }
         plan
@@ -73,7 +101,7 @@ impl<'a, 'k> Plan<'a, 'k> {
         self.committed.granted = self.locks.grant().iter().map(LockRequest::grant).collect();
     }
 
-    fn decide(&mut self, step: &'a Step) -> Outcome {
+    fn decide(&mut self, at: usize, step: &'a Step) -> Outcome {
         if let Some(taken) = step.submit_key().and_then(|key| self.taken_keys.get(key)) {
             return Outcome::Duplicate(*taken);
         }
@@ -95,6 +123,14 @@ impl<'a, 'k> Plan<'a, 'k> {
                 | Write::LeaveLine(..)
                 | Write::ReleaseOne { .. }
                 | Write::Pass { .. } => self.locks.apply(write),
+                Write::Subscribe(subscription) => self.subscriptions.push(subscription),
+                Write::Publish(_) | Write::Handled(..) | Write::Unsubscribe(_) => {
+                    self.inbox.apply(at, write);
+                }
+                Write::Task(task) => self.task(task),
+                Write::TaskEnded(id, position, at, failure) => {
+                    self.task_ended((*id, *position), (*at, failure.as_ref()));
+                }
                 Write::Audit(entry) => self.audit.push(entry),
             }
         }
@@ -113,11 +149,13 @@ impl<'a, 'k> Plan<'a, 'k> {
         if progress.compensated_at.is_some() {
             self.compensated.remove(&id);
         }
-        match self.rows.get(&id) {
-            Some(Row::Insert(at)) => self.inserts[*at].to_mut().progress.overlay(progress),
-            Some(Row::Update(at)) => self.updates[*at].1.to_mut().overlay(progress),
-            None => {
-                self.rows.insert(id, Row::Update(self.updates.len()));
+        match self.rows.entry(id) {
+            Entry::Occupied(row) => match *row.get() {
+                Row::Insert(at) => self.inserts[at].to_mut().progress.overlay(progress),
+                Row::Update(at) => self.updates[at].1.to_mut().overlay(progress),
+            },
+            Entry::Vacant(row) => {
+                row.insert(Row::Update(self.updates.len()));
                 self.updates.push((id, Cow::Borrowed(progress)));
             }
         }
@@ -142,6 +180,20 @@ impl<'a, 'k> Plan<'a, 'k> {
             self.registered[*row].to_mut().compensated_at = Some(at);
         } else {
             self.undone.insert((id, position), at);
+        }
+    }
+
+    fn task(&mut self, task: &'a Task) {
+        self.tasks_at.insert((task.command_id, task.position), self.tasks.len());
+        self.tasks.push(Cow::Borrowed(task));
+    }
+
+    fn task_ended(&mut self, key: (CommandId, i32), (at, failure): TaskEnd<'a>) {
+        if let Some(row) = self.tasks_at.get(&key) {
+            let task = self.tasks[*row].to_mut();
+            (task.ended_at, task.failure) = (Some(at), failure.cloned());
+        } else {
+            self.tasks_ended.insert(key, (at, failure));
         }
     }
 }

@@ -5,6 +5,7 @@ mod columns;
 mod m0001_commands;
 mod m0002_failures;
 mod m0003_locks;
+mod m0004_callbacks;
 
 use sea_orm::DynIden;
 use sea_orm_migration::sea_query::{Alias, IntoIden};
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_commands::Migration),
             Box::new(m0002_failures::Migration),
             Box::new(m0003_locks::Migration),
+            Box::new(m0004_callbacks::Migration),
         ]
     }
 

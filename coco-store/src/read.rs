@@ -1,5 +1,6 @@
 //! Rows as the core knows them.
 
+mod inbox;
 mod locks;
 mod models;
 mod row;
@@ -13,6 +14,7 @@ use sea_orm::{
     QueryTrait,
 };
 
+pub(crate) use self::inbox::inbox;
 pub(crate) use self::locks::locks;
 use self::models::{audited, command};
 pub(crate) use self::trees::{open_trees, tree};

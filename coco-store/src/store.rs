@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use coco_core::CommandId;
-use coco_core::entity::{Audit, CommandEntity, TreeRows};
+use coco_core::entity::{Audit, CommandEntity, Delivery, TreeRows};
 use coco_core::store::{
     CommitError, Committed, Lease, LockRows, Step, Store, StoreError, StoreFuture,
 };
@@ -108,6 +108,14 @@ impl Store for SeaOrmStore {
 
     fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>> {
         Box::pin(read::audit(&self.readers, root))
+    }
+
+    fn inbox(
+        &self,
+        command: CommandId,
+        limit: usize,
+    ) -> StoreFuture<'_, Result<Vec<Delivery>, StoreError>> {
+        Box::pin(read::inbox(&self.readers, command, limit))
     }
 
     fn locks(&self, behind: Option<CommandId>) -> StoreFuture<'_, Result<LockRows, StoreError>> {

@@ -4,6 +4,7 @@
 //! here. Steps that fail on their data are found by halving the batch inside the transaction, so
 //! that the others are applied in the same commit.
 
+mod inbox;
 mod locks;
 mod rows;
 mod transaction;

@@ -5,13 +5,17 @@ mod forest;
 #[allow(dead_code, reason = "nothing else is done to the file")]
 mod support;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use coco_core::entity::{Audit, Compensation, OnceResult, Progress, Sleep, TreeRows, Undo};
+use coco_core::entity::{
+    Audit, Compensation, Delivery, OnceResult, Progress, Published, Sleep, Subscription, Task,
+    TreeRows, Undo,
+};
 use coco_core::lock::{ConflictReason, Lock, LockMode, LockRequest};
 use coco_core::store::{Committed, Lease, LockRows, MemoryStore, Outcome, Step, Store, Write};
-use coco_core::{CommandStatus, Timestamp};
+use coco_core::{CommandId, CommandStatus, Timestamp};
 use coco_store::{Durability, Options, SeaOrmStore};
 
 use self::forest::{COMMANDS, Dice, Forest, ancestors, brief, brief_steps, root, sorted_locks};
@@ -21,6 +25,8 @@ use self::support::{Place, id, insert, progress};
 struct Steps<'r> {
     forest: Forest<'r>,
     next_root: &'r mut u128,
+    /// What waits in the inboxes in memory: whose, and its number.
+    inboxes: Vec<(CommandId, i64)>,
 }
 
 impl Steps<'_> {
@@ -76,7 +82,18 @@ impl Steps<'_> {
     fn write(&mut self, n: u128) -> Write {
         let (command_id, root_command_id) = (id(n), root(n));
         let (position, at) = (self.position(), self.at());
-        match self.below(14) {
+        match self.below(25) {
+            14..=22 => self.about_events(n),
+            23 => Write::Task(Box::new(Task {
+                command_id,
+                root_command_id,
+                position,
+                task: self.below(100).to_string().into(),
+                created_at: at,
+                ended_at: None,
+                failure: None,
+            })),
+            24 => Write::TaskEnded(command_id, position, at, self.text()),
             0..=6 => self.forest.lets_go(),
             7 => Write::Compensated(command_id, at),
             8 => Write::Undone(command_id, position, at),
@@ -123,6 +140,40 @@ impl Steps<'_> {
             })),
             _ => Write::Update(command_id, Box::new(self.progress())),
         }
+    }
+
+    fn about_events(&mut self, n: u128) -> Write {
+        let (command_id, root_command_id) = (id(n), root(n));
+        match self.below(9) {
+            0..=2 => Write::Subscribe(Box::new(Subscription {
+                command_id,
+                root_command_id,
+                key: self.key(&["a", "b", "*"]),
+                created_at: self.at(),
+            })),
+            3..=5 => Write::Publish(Box::new(Published {
+                event_id: self.below(60).to_string().into(),
+                key: self.key(&["a", "b"]),
+                payload: self.below(100).to_string().into(),
+                published_at: self.at(),
+            })),
+            6 | 7 => match self.forest.dice.pick(&self.inboxes) {
+                Some((command, number)) => Write::Handled(command, number),
+                None => Write::Handled(command_id, i64::MAX),
+            },
+            _ => Write::Unsubscribe(if self.one_in(2) { command_id } else { id(self.command()) }),
+        }
+    }
+
+    fn command(&mut self) -> u128 {
+        self.forest.dice.command()
+    }
+
+    /// One to three of these segments.
+    fn key(&mut self, segments: &[&str]) -> Arc<str> {
+        let key: Vec<_> =
+            (0..=self.below(3)).filter_map(|_| self.forest.dice.pick(segments)).collect();
+        key.join("|").into()
     }
 
     fn step(&mut self) -> Step {
@@ -175,10 +226,12 @@ fn sorted(mut tree: TreeRows) -> TreeRows {
     tree.once_results.sort_by_key(|row| (row.command_id, row.position));
     tree.sleeps.sort_by_key(|row| (row.command_id, row.position));
     tree.compensations.sort_by_key(|row| (row.command_id, row.position));
+    tree.subscriptions.sort_by(|a, b| (a.command_id, &a.key).cmp(&(b.command_id, &b.key)));
+    tree.tasks.sort_by_key(|row| (row.command_id, row.position));
     tree
 }
 
-/// Without the reasons, which each store words as it likes.
+/// Without the reasons, which each store words as it likes, and in an order of its own.
 async fn commit(store: &impl Store, lease: &Lease, steps: Arc<[Step]>) -> Committed {
     let mut committed = store.commit(lease, steps).await.expect("failed to commit");
     for outcome in &mut committed.outcomes {
@@ -186,6 +239,7 @@ async fn commit(store: &impl Store, lease: &Lease, steps: Arc<[Step]>) -> Commit
             reason.clear();
         }
     }
+    committed.delivered.sort_by_key(|delivered| (delivered.step, delivered.command));
     committed
 }
 
@@ -195,6 +249,8 @@ struct Pair {
     file: SeaOrmStore,
     memory: MemoryStore,
     leases: (Lease, Lease),
+    /// The numbers of deliveries in memory, and in the file.
+    numbers: RefCell<BTreeMap<i64, i64>>,
 }
 
 impl Pair {
@@ -203,7 +259,7 @@ impl Pair {
         let file = place.open_with(Options::default().durability(Durability::Relaxed)).await;
         let memory = MemoryStore::default();
         let leases = (file.acquire().await.unwrap(), memory.acquire().await.unwrap());
-        let pair = Self { _place: place, file, memory, leases };
+        let pair = Self { _place: place, file, memory, leases, numbers: RefCell::default() };
         pair.commit(COMMANDS.map(insert_of_forest).into(), "the forest").await;
         pair
     }
@@ -212,12 +268,52 @@ impl Pair {
     async fn commit(&self, steps: Arc<[Step]>, which: &str) -> Committed {
         let expected = commit(&self.memory, &self.leases.1, Arc::clone(&steps)).await;
         let before = brief(&self.locks_of_file().await);
-        let found = commit(&self.file, &self.leases.0, Arc::clone(&steps)).await;
+        let found = commit(&self.file, &self.leases.0, self.numbered(&steps)).await;
         let what = format!("{which}\nBefore:\n{before}\nThen:\n{}", brief_steps(&steps));
         assert_eq!(found, expected, "{what}");
         let expected = sorted_locks(self.memory.locks(None).await.unwrap());
         assert_eq!(self.locks_of_file().await, expected, "{what}");
+        let delivered: BTreeSet<_> = found.delivered.iter().map(|one| one.command).collect();
+        for command in delivered {
+            self.compare_inboxes(command, &what).await;
+        }
         found
+    }
+
+    /// The same, but for the numbers, which both count as they like.
+    async fn compare_inboxes(&self, command: CommandId, what: &str) -> Vec<Delivery> {
+        let expected = self.memory.inbox(command, 1000).await.unwrap();
+        let found = self.file.inbox(command, 1000).await.unwrap();
+        let events = |inbox: &[Delivery]| {
+            inbox.iter().map(|delivery| delivery.event.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(events(&found), events(&expected), "{what}");
+        assert!(found.is_sorted_by(|a, b| a.number < b.number), "{what}");
+        let both = expected.iter().zip(&found).map(|(memory, file)| (memory.number, file.number));
+        self.numbers.borrow_mut().extend(both);
+        expected
+    }
+
+    /// These steps, with the numbers that the file has given.
+    fn numbered(&self, steps: &[Step]) -> Arc<[Step]> {
+        let numbers = self.numbers.borrow();
+        let mut steps = steps.to_vec();
+        for write in steps.iter_mut().flat_map(|step| &mut step.writes) {
+            if let Write::Handled(_, number) = write {
+                *number = numbers.get(number).copied().unwrap_or(*number);
+            }
+        }
+        steps.into()
+    }
+
+    /// What waits in the inboxes in memory.
+    async fn inboxes(&self, last_root: u128) -> Vec<(CommandId, i64)> {
+        let mut inboxes = Vec::new();
+        for command in all(last_root) {
+            let inbox = self.memory.inbox(command, 1000).await.unwrap();
+            inboxes.extend(inbox.iter().map(|delivery| (command, delivery.number)));
+        }
+        inboxes
     }
 
     async fn locks_of_file(&self) -> LockRows {
@@ -225,21 +321,39 @@ impl Pair {
     }
 }
 
+fn all(last_root: u128) -> impl Iterator<Item = CommandId> {
+    COMMANDS.into_iter().chain(1001..=last_root).map(id)
+}
+
+fn seeds(usual: u64) -> u64 {
+    let seeds = std::env::var("COCO_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    seeds.unwrap_or(usual)
+}
+
 #[tokio::test]
 async fn random_batches_leave_the_same_as_in_memory() {
-    for seed in 0..40 {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for seed in 0..seeds(40) {
         let (mut dice, mut next_root) = (Dice(seed), 1000);
         let pair = Pair::new().await;
         for batch in 0..25 {
             let rows = pair.locks_of_file().await;
             let forest = Forest::new(&mut dice, &rows);
-            let mut random = Steps { forest, next_root: &mut next_root };
+            let inboxes = pair.inboxes(next_root).await;
+            let mut random = Steps { forest, next_root: &mut next_root, inboxes };
             let steps: Arc<[Step]> = (0..=random.below(9)).map(|_| random.step()).collect();
-            pair.commit(steps, &format!("seed {seed}, batch {batch}")).await;
+            let committed = pair.commit(steps, &format!("seed {seed}, batch {batch}")).await;
+            *seen.entry("delivered").or_default() += committed.delivered.len();
+            let is_rejected = |outcome: &Outcome| matches!(outcome, Outcome::Rejected(_));
+            if committed.outcomes.iter().any(is_rejected) {
+                *seen.entry("delivered apart").or_default() += committed.delivered.len();
+            }
         }
         for n in COMMANDS.into_iter().chain(1001..=next_root) {
             let expected = pair.memory.tree(id(n)).await.unwrap().map(sorted);
             assert_eq!(pair.file.tree(id(n)).await.unwrap().map(sorted), expected, "seed {seed}");
+            let waiting = pair.compare_inboxes(id(n), &format!("seed {seed}")).await;
+            *seen.entry("waiting").or_default() += waiting.len();
             let expected = pair.memory.audit(id(n)).await.unwrap();
             assert_eq!(pair.file.audit(id(n)).await.unwrap(), expected, "seed {seed}");
             let expected = sorted_locks(pair.memory.locks(Some(id(n))).await.unwrap());
@@ -247,14 +361,16 @@ async fn random_batches_leave_the_same_as_in_memory() {
             assert_eq!(found, expected, "seed {seed}");
         }
     }
+    for kind in ["delivered", "delivered apart", "waiting"] {
+        assert!(seen.get(kind).is_some_and(|times| *times > 20), "{seen:?}");
+    }
 }
 
 /// Locks alone, so that lines grow long, and every kind of answer comes often.
 #[tokio::test]
 async fn random_requests_are_decided_as_in_memory() {
-    let seeds = std::env::var("COCO_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for seed in 0..seeds.unwrap_or(60) {
+    for seed in 0..seeds(60) {
         let mut dice = Dice(seed);
         let pair = Pair::new().await;
         for batch in 0..40 {

@@ -47,6 +47,9 @@ impl Fixture for File {
             "sleeps" => "micros",
             "compensations" => "command_parameters",
             "audit" => "reason",
+            "event_subscriptions" => "created_at",
+            "event_deliveries" => "payload",
+            "external_tasks" => "task",
             _ => return false,
         };
         let update =

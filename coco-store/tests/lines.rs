@@ -106,7 +106,8 @@ async fn a_line_costs_the_same_statements_whatever_its_size() {
         let others = first.clone().map(|n| releases(third(n)));
         assert_eq!(costs.all(others, applied).await, (2, 0), "{size} others");
         // The line, who holds the keys; who leaves it.
-        let leave = first.clone().map(|n| step(second(n), Write::LeaveLine(id(second(n)), 0)));
+        let leave =
+            first.clone().map(|n| step(second(n), Write::LeaveLine(id(second(n)), Some(0))));
         assert_eq!(costs.all(leave, applied).await, (3, 0), "{size} that leave");
 
         let queue = first.clone().map(|n| waits(second(n), n));
@@ -117,11 +118,16 @@ async fn a_line_costs_the_same_statements_whatever_its_size() {
         // Nobody waits any more.
         let release = first.clone().map(|n| releases(second(n)));
         assert_eq!(costs.all(release, applied).await, (1, 0), "{size} releases");
+        let begin = first.clone().map(|n| asking(nothing(n), n, &[], key(n)));
+        let begin: Vec<_> = begin.collect();
+        let asked = begin[0].request.clone().expect("a request");
+        costs.all(begin, applied).await;
+        // What they hold; what is freed.
         let ones = first.map(|n| {
-            let (owner, group, key) = (id(n), "disk".into(), n.to_string());
-            step(n, Write::ReleaseOne { owner, group, key })
+            let (owner, lock, since) = (id(n), key(n).remove(0), asked.at);
+            step(n, Write::ReleaseOne { owner, lock, since })
         });
-        assert_eq!(costs.all(ones, applied).await, (1, 0), "{size} locks");
+        assert_eq!(costs.all(ones, applied).await, (2, 0), "{size} locks");
     }
 }
 
@@ -162,7 +168,7 @@ async fn a_batch_of_everything_costs_the_same_statements_whatever_its_size() {
                 step(n + 3000, pass),
                 asking(nothing(n), n, &[], key(n + 20_000)),
                 asking(nothing(n + 4000), n + 4000, &[], key(n + 5000)),
-                step(n + 9000, Write::LeaveLine(id(n + 9000), 0)),
+                step(n + 9000, Write::LeaveLine(id(n + 9000), None)),
                 waits(n + 4000, n + 6000),
                 waiting(below, n + 10_000, &[n], key(n + 7000)),
                 step(n, Write::Update(id(n), Box::new(progress(CommandStatus::Active)))),
@@ -215,7 +221,7 @@ async fn a_release_reads_the_head_of_the_line() {
         assert_eq!(granted, [id(n + 1)]);
         assert!(cost.rows <= 3, "{} rows are read to grant one", cost.rows);
     }
-    let leave = |n| step(n, Write::LeaveLine(id(n), 0));
+    let leave = |n| step(n, Write::LeaveLine(id(n), Some(0)));
     let (committed, cost) = costs.commit((21..31).map(leave).chain([releases(20)])).await;
     assert_eq!(committed.granted[0].command, id(31));
     assert!(cost.rows <= 24, "{} rows are read for ten that leave", cost.rows);

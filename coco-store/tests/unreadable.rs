@@ -191,7 +191,7 @@ async fn two_requests_at_one_place_are_not_mixed_up() {
     let sql = "UPDATE lock_waiters SET place = 1 WHERE place = 2";
     let (store, lease) = waiting_behind_spoiled(&place, sql).await;
     let read = store.locks(None).await.unwrap_err().to_string();
-    assert!(read.contains("another request has its place"), "{read}");
+    assert!(read.contains("another request has its rank"), "{read}");
     let got = granted(&store, &lease, vec![release(10)]).await;
     assert!(got == [1] || got == [2], "{got:?}");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use coco_core::entity::{CommandEntity, TreeRows};
 use coco_core::prelude::*;
-use coco_core::store::{MemoryStore, Store, StoreError};
+use coco_core::store::{Lease, MemoryStore, Store, StoreError};
 use coco_core::testing::FaultyStore;
 use coco_core::{Builder, EngineError};
 use coco_store::SeaOrmStore;
@@ -115,6 +115,16 @@ pub(crate) async fn start_with(
         match chosen(builder.hook_retry(Retry::new(1))).start().await {
             Err(error) if is_in_use(&error) => tokio::task::yield_now().await,
             started => return started.expect("the engine starts"),
+        }
+    }
+}
+
+/// Waits until the store is free, and takes it.
+pub(crate) async fn until_acquired(store: &AnyStore) -> Lease {
+    loop {
+        match store.acquire().await {
+            Err(StoreError::InUse { .. }) => tokio::task::yield_now().await,
+            lease => return lease.expect("the store is free"),
         }
     }
 }

@@ -301,7 +301,7 @@ async fn what_is_not_asked(home: Home) {
     coordinator.shutdown().await.unwrap();
 }
 
-/// What waited keeps its place, whether it died waiting, or granted and not told.
+/// What waited keeps its rank, whether it died waiting, or granted and not told.
 async fn over_a_restart(home: Home) {
     let world = World::new();
     ["hold 1", "took 1"].iter().for_each(|gate| world.close(gate));
@@ -312,11 +312,11 @@ async fn over_a_restart(home: Home) {
     let second =
         coordinator.submit(HoldDisk { disk: Disk(1), wait: Wait::Yes }).await.unwrap().id();
     in_line(&coordinator, 2).await;
-    let places = coordinator.locks().await.unwrap().waiting;
+    let line = coordinator.locks().await.unwrap().waiting;
     drop(coordinator);
     let coordinator = home.start(&world).await;
     world.noted_times("ask 1", 2).await;
-    assert_eq!(coordinator.locks().await.unwrap().waiting, places);
+    assert_eq!(coordinator.locks().await.unwrap().waiting, line);
     world.open("hold 1");
     coordinator.handle::<HoldDisk>(holder.id()).await.unwrap().output().await.unwrap();
     world.noted("took 1").await;

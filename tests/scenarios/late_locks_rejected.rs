@@ -147,7 +147,7 @@ async fn in_line_when_the_tree_is_read_again(home: Home) {
     world.noted(AGAIN).await;
     // Behind what it asks again.
     coordinator.submit(Mark::new("beside")).await.unwrap().output().await.unwrap();
-    assert_eq!(coordinator.locks().await.unwrap().waiting, line, "it keeps its place");
+    assert_eq!(coordinator.locks().await.unwrap().waiting, line, "it keeps its rank");
     world.open("hold 1");
     holder.output().await.unwrap();
     both.output().await.unwrap();

@@ -298,7 +298,7 @@ where
 /// Who waits in line, in its order.
 pub(crate) async fn line(home: &Home) -> Vec<CommandId> {
     let mut waiting = home.open().await.locks(None).await.expect("the store is read").waiting;
-    waiting.sort_unstable_by_key(|waiting| waiting.place);
+    waiting.sort_unstable_by_key(|waiting| waiting.rank);
     waiting.into_iter().map(|waiting| waiting.request.owner).collect()
 }
 

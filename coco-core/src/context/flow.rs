@@ -12,7 +12,7 @@ use super::child::ChildOutcome;
 use super::requests::{Ask, AskedChild, AskedUndo, Ended, Requests};
 use super::wake::{inside_once, once_waker};
 use super::{Context, LeafContext, Scope};
-use crate::callback::{AwaitsChildren, Callback, CallbackKind, RunsOnce};
+use crate::callback::{AwaitsChildren, Callback, IsLeaf};
 use crate::command::{Command, Stored, lock_properties, readable};
 use crate::error::Result;
 use crate::failure::{Failure, FailureKind};
@@ -135,7 +135,7 @@ impl<C: Command> Context<C> {
     /// ended meanwhile.
     pub fn compensate_with<U: Command>(&self, undo: U) -> Outcome<'_, ()>
     where
-        U::Callback: RunsOnce,
+        U::Callback: IsLeaf,
     {
         let name = U::DESCRIPTOR.spec.name;
         let parameters = readable(&undo);
@@ -148,7 +148,7 @@ impl<C: Command> Context<C> {
                     return Err(failure.of(self.scope.id()).into());
                 }
             };
-            if C::Callback::KIND == CallbackKind::None {
+            if !C::Callback::KIND.is_flow() {
                 return self.scope.register(name, parameters).await;
             }
             let requests = self.scope.requests();
@@ -214,7 +214,7 @@ async fn run_children<D: Command>(
     Ok(outputs.into_iter().flatten().collect())
 }
 
-fn asked_child<D: Command>(
+pub(super) fn asked_child<D: Command>(
     scope: &Scope,
     child: &D,
     replaying: bool,

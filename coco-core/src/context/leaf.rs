@@ -28,24 +28,39 @@ pub(crate) struct Asker {
 pub(crate) enum LeafAsk {
     /// To store an undo command.
     Register { name: &'static str, parameters: Arc<str>, reply: oneshot::Sender<Result<()>> },
+    /// To listen for events.
+    Subscribe { key: Arc<str>, reply: oneshot::Sender<Result<()>> },
+    /// To follow a task outside.
+    Task { task: Arc<str>, reply: oneshot::Sender<Result<()>> },
     /// A lock.
     Lock { lock: Lock, reply: oneshot::Sender<Result<()>> },
 }
 
 impl Scope {
+    /// Stores what a command listens for.
+    pub(super) async fn subscribe(&self, key: Arc<str>) -> Result<()> {
+        self.ask(|reply| LeafAsk::Subscribe { key, reply }).await
+    }
+
+    /// Stores a task outside.
+    pub(super) async fn add_task(&self, task: Arc<str>) -> Result<()> {
+        self.ask(|reply| LeafAsk::Task { task, reply }).await
+    }
+
     /// Stores an undo command of a leaf.
     pub(super) async fn register(&self, name: &'static str, parameters: Arc<str>) -> Result<()> {
-        let Some(asks) = &self.0.asks else { return Err(EngineError::Shutdown.into()) };
-        let (reply, answer) = oneshot::channel();
-        (asks.engine)(asks.asker, LeafAsk::Register { name, parameters, reply });
-        answer.await.map_err(|_| EngineError::Shutdown)?
+        self.ask(|reply| LeafAsk::Register { name, parameters, reply }).await
     }
 
     /// Waits for a lock that a leaf asks for.
     pub(super) async fn ask_lock(&self, lock: Lock) -> Result<()> {
+        self.ask(|reply| LeafAsk::Lock { lock, reply }).await
+    }
+
+    async fn ask(&self, ask: impl FnOnce(oneshot::Sender<Result<()>>) -> LeafAsk) -> Result<()> {
         let Some(asks) = &self.0.asks else { return Err(EngineError::Shutdown.into()) };
         let (reply, answer) = oneshot::channel();
-        (asks.engine)(asks.asker, LeafAsk::Lock { lock, reply });
+        (asks.engine)(asks.asker, ask(reply));
         answer.await.map_err(|_| EngineError::Shutdown)?
     }
 }

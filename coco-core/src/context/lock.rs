@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use super::flow::{Request, read};
 use super::requests::Ask;
 use super::{Context, LeafContext, Scope};
-use crate::callback::{Callback, CallbackKind};
+use crate::callback::Callback;
 use crate::command::Command;
 use crate::error::{EngineError, Result};
 use crate::lock::{Held, Lock, LockKey, LockScope, Mode, storable_keys};
@@ -20,9 +20,10 @@ impl<C: Command> Context<C> {
     /// it is kept as long as the command's other locks, over restarts: as `lock = …` says, not as
     /// long as the [`Held`]. To ask again for what the command has changes nothing.
     ///
-    /// When the future is dropped, nothing is given back: the request stays in line, and what it is
-    /// granted then is the command's, until it lets go of all. A leaf that runs again asks again
-    /// before it can show a [`Held`], though its command has the lock all the time.
+    /// When the future is dropped, nothing is given back: the request stays in line as long as the
+    /// code runs, and what it is granted then is the command's, until it lets go of all. A leaf that
+    /// runs again asks again before it can show a [`Held`], though its command has the lock all the
+    /// time; where it was in line when the engine died, it keeps its order.
     ///
     /// # Errors
     /// In a leaf a [`LockConflict`](crate::lock::LockConflict), a
@@ -36,7 +37,7 @@ impl<C: Command> Context<C> {
     pub async fn lock<K: LockKey, M: Mode>(&self, key: K, mode: M) -> Result<Held<'_, M, K>> {
         let _ = mode;
         let lock = Lock::of(&key, M::MODE);
-        let is_leaf = C::Callback::KIND == CallbackKind::None;
+        let is_leaf = !C::Callback::KIND.is_flow();
         self.scope.may_lock(&lock, is_leaf)?;
         let asked = lock.clone();
         if is_leaf {

@@ -16,7 +16,7 @@ use crate::lock::{Lock, LockProperties};
 use crate::retry::Retry;
 use crate::time::Timestamp;
 
-/// One request of a flow.
+/// One request of a flow, or a child that a round starts.
 #[derive(Debug)]
 pub(crate) enum Ask {
     /// A child.
@@ -27,6 +27,8 @@ pub(crate) enum Ask {
     Sleep { position: i32, micros: i64 },
     /// A lock.
     Lock { position: i32, lock: Lock },
+    /// A tree of its own to launch.
+    Launch { position: i32, root: Box<AskedChild> },
     /// An undo command to store.
     Register { position: i32, undo: Box<AskedUndo> },
     /// The `once` at this position has run.
@@ -35,8 +37,8 @@ pub(crate) enum Ask {
     Dropped { position: i32 },
 }
 
-/// A child that a flow asks for.
-#[derive(Debug)]
+/// A child that a command asks for.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AskedChild {
     pub(crate) spec: &'static Spec,
     pub(crate) locks: LockProperties,
@@ -64,7 +66,7 @@ pub(crate) struct Ended {
     pub(crate) at: Timestamp,
 }
 
-/// The requests of one run of a flow; unused by a leaf.
+/// The requests of one run of a flow, or the children that a round starts; unused by a leaf.
 #[derive(Default)]
 pub(crate) struct Requests(Mutex<State>);
 
@@ -103,6 +105,11 @@ impl Requests {
         Self(Mutex::new(State { now, replaying, ..State::default() }))
     }
 
+    /// For a run that takes its positions from `next_position`.
+    pub(crate) fn from_position(next_position: i32) -> Self {
+        Self(Mutex::new(State { next_position, ..State::default() }))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,6 +144,15 @@ impl Requests {
         let positions = state.next_position - first;
         state.waiting.insert(first, Waiting::for_answers(positions));
         first
+    }
+
+    /// Asks for a child at the next position, which it gives; nobody waits for the answer.
+    pub(super) fn start(&self, child: AskedChild) -> i32 {
+        let mut state = self.lock();
+        let position = state.next_position;
+        state.next_position += 1;
+        state.asks.push(Ask::Child { position, child: Box::new(child) });
+        position
     }
 
     /// Asks at the next position for what has one answer, and gives the position.
@@ -188,6 +204,29 @@ impl Requests {
     }
 
     // The runtime's side.
+
+    /// Launches a tree of its own.
+    pub(super) fn launch(&self, root: AskedChild) {
+        self.lock().asks.push(Ask::Launch { position: 0, root: Box::new(root) });
+    }
+
+    /// The children that were started, with their positions, and the trees that were launched.
+    pub(crate) fn take_started(&self) -> (Vec<(i32, AskedChild)>, Vec<AskedChild>) {
+        let (mut started, mut launched) = (Vec::new(), Vec::new());
+        for ask in self.take_asks() {
+            match ask {
+                Ask::Child { position, child } => started.push((position, *child)),
+                Ask::Launch { root, .. } => launched.push(*root),
+                _ => {}
+            }
+        }
+        (started, launched)
+    }
+
+    /// Whether something was asked for that was not taken yet.
+    pub(crate) fn has_asks(&self) -> bool {
+        !self.lock().asks.is_empty()
+    }
 
     pub(crate) fn take_asks(&self) -> Vec<Ask> {
         std::mem::take(&mut self.lock().asks)

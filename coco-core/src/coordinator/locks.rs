@@ -29,7 +29,7 @@ impl From<LockRows> for Locks {
             let by_key = (&a.lock.group, &a.lock.key).cmp(&(&b.lock.group, &b.lock.key));
             by_key.then((a.since, a.owner).cmp(&(b.since, b.owner)))
         });
-        waiting.sort_unstable_by_key(|waiting| waiting.place);
+        waiting.sort_unstable_by_key(|waiting| waiting.rank);
         Self { held, waiting }
     }
 }
@@ -46,7 +46,8 @@ impl Coordinator {
     /// Takes one lock from the command that holds it, wherever that stands: while it runs, rests, is
     /// stuck or quarantined, or has ended and should not hold it any more. Who is next in line gets
     /// it in the same commit. `Ok`: that is stored, with `reason`, also in the audit. When the future
-    /// is dropped, it may be released or not.
+    /// is dropped, it may be released or not. Only this lock is: if the command has let go of it
+    /// meanwhile and has taken it again, it keeps that one.
     ///
     /// **The command is not told.** Its code goes on as if it had the lock, also after a restart and
     /// when it is undone, and so do the [`Held`](crate::lock::Held) that it has; whoever gets the
@@ -81,8 +82,7 @@ impl Coordinator {
             reason,
             linked: None,
         };
-        let (group, key) = (lock.group.clone(), lock.key.clone());
-        let release = Write::ReleaseOne { owner, group, key };
+        let release = Write::ReleaseOne { owner, lock: lock.clone(), since };
         // A step of no tree: where the holder stands, and what becomes of its own steps, does not
         // matter to it.
         let root = new_id();

@@ -51,17 +51,15 @@ impl HeldLocks {
         keys
     }
 
-    /// Frees one key of `owner`. False where it does not hold it.
-    pub(super) fn release_one(&mut self, owner: CommandId, key: &Key) -> bool {
-        let Some(keys) = self.by_owner.get_mut(&owner) else { return false };
-        let before = keys.len();
-        keys.retain(|other| other != key);
-        let held = keys.len() < before;
-        if keys.is_empty() {
-            self.by_owner.remove(&owner);
+    /// Frees one key of `owner`.
+    pub(super) fn release_one(&mut self, owner: CommandId, key: &Key) {
+        if let Some(keys) = self.by_owner.get_mut(&owner) {
+            keys.retain(|other| other != key);
+            if keys.is_empty() {
+                self.by_owner.remove(&owner);
+            }
         }
         self.remove(owner, key);
-        held
     }
 
     fn remove(&mut self, owner: CommandId, key: &Key) {
@@ -97,6 +95,16 @@ impl HeldLocks {
     /// What `owner` holds of a key.
     pub(super) fn of(&self, key: &Key, owner: CommandId) -> Option<&HeldLock> {
         self.by_key.get(key)?.all.get(&owner)
+    }
+
+    /// Whether `owner` holds anything.
+    pub(super) fn holds_any(&self, owner: CommandId) -> bool {
+        self.by_owner.contains_key(&owner)
+    }
+
+    /// All who hold a key.
+    pub(super) fn all_of(&self, key: &Key) -> impl Iterator<Item = &HeldLock> {
+        self.by_key.get(key).into_iter().flat_map(|holders| holders.all.values())
     }
 
     /// All that is held, in no order.

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 /// The locks that a command asks for at one time, all or none.
 ///
 /// A request is known by its owner and number. To ask again changes nothing: what is granted stays
-/// granted, and what waits in line keeps its place.
+/// granted, and what waits in line keeps its rank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockRequest {
     /// The command that asks.
@@ -69,8 +69,8 @@ impl LockRequest {
 /// A request that waits in line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRequest {
-    /// Its place in the line of all requests: who has a smaller one came first.
-    pub place: i64,
+    /// Its rank in the line of all requests: who has a smaller one came first.
+    pub rank: i64,
     /// What is asked for, and by whom.
     pub request: LockRequest,
 }

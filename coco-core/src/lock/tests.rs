@@ -253,20 +253,107 @@ fn a_sibling_waits_behind_a_stranger_that_waits_for_the_first() {
     // The first child ends: then 9 has its turn, or the lock is the parent's and 3 borrows it.
     let (_, said) = asked(&[(2, &[1], 0, &["a"]), (9, &[], 0, &["a"]), (3, &[1], 0, &["a"])]);
     assert_eq!(said, ["granted", "waits", "waits"]);
-    // Where both want one key more, passing the first does not help with the second.
+    // So it is where the stranger wants one key more, and where that is all that the sibling wants.
+    for (theirs, mine) in
+        [("a", &["a", "b"][..]), ("a", &["b"]), ("s a", &["a", "b"]), ("s a", &["b"])]
+    {
+        let (mut table, said) = asked(&[
+            (2, &[1], 0, &[theirs]),
+            (8, &[], 0, &["b"]),
+            (9, &[], 0, &["a", "b"]),
+            (3, &[1], 0, mine),
+        ]);
+        assert_eq!(said, ["granted", "granted", "waits", "waits"]);
+        let mut granted = |change: fn(&mut LockTable)| {
+            change(&mut table);
+            table.grant().iter().map(|request| request.owner).collect::<Vec<_>>()
+        };
+        assert_eq!(granted(|table| table.pass(id(2), id(1), &"copy".into())), []);
+        assert_eq!(granted(|table| table.release(id(8))), [id(3)]);
+        assert_eq!(granted(|table| table.pass(id(3), id(1), &"copy".into())), []);
+        assert_eq!(granted(|table| table.release(id(1))), [id(9)]);
+    }
+    // In line when the key passes to its parent, it is let in by that.
+    let (mut table, said) =
+        asked(&[(2, &[1], 0, &["a"]), (9, &[], 0, &["a", "b"]), (3, &[1], 0, &["b"])]);
+    assert_eq!(said, ["granted", "waits", "waits"]);
+    table.pass(id(2), id(1), &"copy".into());
+    let granted: Vec<_> = table.grant().iter().map(|request| request.owner).collect();
+    assert_eq!(granted, [id(3)]);
+    // But not where the stranger's tree has what the sibling wants: that is not freed before.
+    let (_, said) = asked(&[
+        (2, &[1], 0, &["a"]),
+        (10, &[], 0, &["b"]),
+        (9, &[10], 0, &["a"]),
+        (3, &[1], 0, &["b"]),
+    ]);
+    assert_eq!(said, ["granted", "granted", "waits", "deadlock"]);
+    // Nor where another one of its tree waits for a key that passes up.
     let (_, said) = asked(&[
         (2, &[1], 0, &["a"]),
         (8, &[], 0, &["b"]),
-        (9, &[], 0, &["a", "b"]),
-        (3, &[1], 0, &["a", "b"]),
+        (9, &[10], 0, &["b"]),
+        (11, &[10], 0, &["a"]),
+        (3, &[1], 0, &["b"]),
     ]);
-    assert_eq!(said, ["granted", "granted", "waits", "deadlock"]);
-    // And what the parent itself has it keeps until its children have ended.
+    assert_eq!(said, ["granted", "granted", "waits", "waits", "deadlock"]);
+    // Nor where the branch that has the key waits for the sibling.
     let (_, said) = asked(&[
+        (2, &[1], 0, &["a"]),
+        (3, &[1], 0, &["c"]),
+        (2, &[1], 1, &["c"]),
+        (8, &[], 0, &["b"]),
+        (9, &[], 0, &["a", "b"]),
+        (3, &[1], 1, &["b"]),
+    ]);
+    assert_eq!(said, ["granted", "granted", "waits", "granted", "waits", "deadlock"]);
+    // Where the parent itself has the one key, who waits for it gets the other no earlier either.
+    let (mut table, said) = asked(&[
         (1, &[], 0, &["a"]),
         (8, &[], 0, &["b"]),
         (9, &[], 0, &["a", "b"]),
         (3, &[1], 0, &["b"]),
     ]);
-    assert_eq!(said, ["granted", "granted", "waits", "deadlock"]);
+    assert_eq!(said, ["granted", "granted", "waits", "waits"]);
+    table.release(id(8));
+    let granted: Vec<_> = table.grant().iter().map(|request| request.owner).collect();
+    assert_eq!(granted, [id(3)], "it overtakes who waits for its parent");
+}
+
+#[test]
+fn a_cycle_over_three_trees_is_told_whole() {
+    // Each tree has what a child of the one before it waits for.
+    let (mut table, said) = asked(&[
+        (1, &[], 0, &["a"]),
+        (2, &[], 0, &["b"]),
+        (3, &[], 0, &["c"]),
+        (11, &[1], 0, &["b"]),
+        (12, &[2], 0, &["c"]),
+    ]);
+    assert_eq!(said, ["granted", "granted", "granted", "waits", "waits"]);
+    let last = request(13, &[3], vec![lock("a", LockMode::Exclusive)]);
+    let refused = table.ask(&LockRequest { waits: true, ..last }).unwrap_err();
+    let [one, two, three] = [1, 2, 3].map(id);
+    let [below_one, below_two, below_three] = [11, 12, 13].map(id);
+    let text = format!(
+        "to wait for it would never end: copy `{below_three}` waits for disk `a` of `{one}`, \
+         copy `{below_one}` waits for disk `b` of `{two}`, \
+         copy `{below_two}` waits for disk `c` of `{three}`"
+    );
+    assert_eq!(refused.to_string(), text);
+}
+
+#[test]
+fn who_is_behind_one_that_may_leave_the_line_is_waited_behind() {
+    // 9 waits for `a` of the flow and for `b`; 5 waits for `b` behind it, and a child of 5 for the
+    // flow. If the flow's child passed 5 as well, and 9 left the line, both trees would wait.
+    let (_, said) = asked(&[
+        (1, &[], 0, &["a"]),
+        (8, &[], 0, &["b"]),
+        (9, &[], 0, &["a", "b"]),
+        (5, &[], 0, &["b"]),
+        (6, &[5], 0, &["a"]),
+        (2, &[1], 0, &["b"]),
+    ]);
+    assert_eq!(said, ["granted", "granted", "waits", "waits", "waits", "deadlock"]);
 }

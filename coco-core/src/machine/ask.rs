@@ -9,7 +9,7 @@ use super::node::{Node, failure_json};
 use super::step::Write;
 use super::tree::{Tree, Turn};
 use crate::context::requests::{Ask, AskedChild, AskedUndo, Ended};
-use crate::entity::{Compensation, OnceResult, Sleep};
+use crate::entity::{CommandEntity, Compensation, OnceResult, Sleep};
 use crate::failure::Failure;
 use crate::id::CommandId;
 use crate::lock::Lock;
@@ -49,6 +49,11 @@ impl Tree {
                     flow.new.push(Ask::Lock { position, lock });
                 }
             }
+            Ask::Launch { position, root } => {
+                if flow.asks_launch(position, &root)? == Asked::New {
+                    flow.new.push(Ask::Launch { position, root });
+                }
+            }
             Ask::Register { position, undo } => {
                 if flow.asks_undo(position, &undo)? == Asked::New {
                     flow.new.push(Ask::Register { position, undo });
@@ -74,6 +79,9 @@ impl Tree {
                 Ask::Once { position, .. } => self.queue_once(id, position),
                 Ask::Sleep { position, micros } => self.sleep(turn, id, position, micros),
                 Ask::Lock { position, lock } => self.ask_lock(turn, id, position + 1, lock, None),
+                Ask::Launch { position, root } => {
+                    self.flow_launches(turn, id, position, *root);
+                }
                 Ask::Register { position, undo } => {
                     let AskedUndo { name, parameters, .. } = *undo;
                     self.register(turn, id, position, Entry { name: name.into(), parameters });
@@ -118,6 +126,20 @@ impl Tree {
         lock: Option<Lock>,
         result: Result<Arc<str>, Failure>,
     ) {
+        let write = self.ended_once(at, id, position, name, lock, result);
+        self.emit(id, None, vec![write], Vec::new());
+    }
+
+    /// The end of a `once`, to be stored; the flow is given it.
+    pub(super) fn ended_once(
+        &mut self,
+        at: Timestamp,
+        id: CommandId,
+        position: i32,
+        name: Arc<str>,
+        lock: Option<Lock>,
+        result: Result<Arc<str>, Failure>,
+    ) -> Write {
         self.end_order += 1;
         let end_order = self.end_order;
         let row = OnceResult {
@@ -131,10 +153,10 @@ impl Tree {
             failure: result.as_ref().err().map(failure_json),
             lock,
         };
-        self.emit(id, None, vec![Write::Once(Box::new(row))], Vec::new());
         if let Some(flow) = self.flow(id) {
             flow.ended(end_order, position, Ended { result, at });
         }
+        Write::Once(Box::new(row))
     }
 
     /// Stores a child and starts it. Where it asks for locks, its start is a step of its own,
@@ -146,6 +168,23 @@ impl Tree {
         position: i32,
         child: AskedChild,
     ) {
+        let mut run = Vec::new();
+        let (row, waits) = self.new_child(turn, parent, position, child, &mut run);
+        self.emit(parent.child(self.root, position), None, vec![row], run);
+        if let Some(child) = waits {
+            self.start(turn, child);
+        }
+    }
+
+    /// A new child: the row to store, and the child where it does not begin with that.
+    pub(super) fn new_child(
+        &mut self,
+        turn: &Turn<'_>,
+        parent: CommandId,
+        position: i32,
+        child: AskedChild,
+        runs: &mut Vec<Effect>,
+    ) -> (Write, Option<CommandId>) {
         let id = parent.child(self.root, position);
         let (parameters, unstorable) = match child.parameters {
             Ok(parameters) => (parameters, None),
@@ -154,30 +193,33 @@ impl Tree {
         let mut node =
             Node::new(child.spec, Some(parent), position, parameters, turn.now, child.locks);
         if let Some(failure) = unstorable {
-            let end_order = self.insert_ended(turn, node.row(id, self.root), &failure);
-            if let Some(flow) = self.flow(parent) {
-                flow.ended(end_order, position, Ended { result: Err(failure), at: turn.now });
-            }
-            return;
+            let mut row = node.row(id, self.root);
+            self.end_row(turn, &mut row, &failure);
+            let ended = Ended { result: Err(failure), at: turn.now };
+            self.child_ended(parent, id, &row, ended);
+            return (Write::Insert(Box::new(row)), None);
         }
         if let Some(retry) = child.retry {
             node.retry = (Some(retry), serde_json::to_string(&retry).ok().map(Into::into));
         }
         self.node(parent).open_children += 1;
-        let begins = !node.needs_locks() && node.spec.concurrency.is_none();
+        let begins = !node.needs_locks() && node.spec.concurrency.is_none() && !turn.is_stopping;
         if begins {
             node.begin(turn.now);
         }
         let row = Write::Insert(Box::new(node.row(id, self.root)));
-        let mut run = Vec::new();
         if begins {
-            self.run(&node, id, &mut run);
+            self.run(&node, id, runs);
         }
-        self.nodes.insert(id, node);
-        self.emit(id, None, vec![row], run);
-        if !begins {
-            self.start(turn, id);
-        }
+        self.nodes.insert(id, Box::new(node));
+        (row, (!begins && !turn.is_stopping).then_some(id))
+    }
+
+    /// Tells a command that its child has ended, as `row` says.
+    fn child_ended(&mut self, parent: CommandId, id: CommandId, row: &CommandEntity, ended: Ended) {
+        let end_order = row.progress.end_order.unwrap_or(self.end_order);
+        let name = row.command_type.clone();
+        self.node(parent).child_ended(id, name, row.position, end_order, ended, false);
     }
 
     /// A flow sleeps: that is stored, and when it is over ends like a `once`.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::flow::Phase;
 use super::input::{Effect, Output, Refusal};
 use super::node::{Node, failure_json};
+use super::rounds::Rounds;
 use super::step::Write;
 use super::tree::{Gate, Tree, Turn};
 use crate::entity::Audit;
@@ -134,6 +135,12 @@ impl Tree {
                 self.stop_code(turn, id);
                 Some(id)
             }
+            CommandStatus::ExecutionFailed | CommandStatus::FailedRestarted => {
+                if node.rounds.as_deref().is_some_and(Rounds::runs) {
+                    self.stop_code(turn, id);
+                }
+                Some(id)
+            }
             _ => None,
         }
     }
@@ -158,7 +165,10 @@ impl Tree {
     pub(super) fn is_stopped(node: &Node) -> bool {
         let has_no_code = match &node.flow {
             Some(flow) => matches!(flow.phase, Phase::Gone) && node.open_children == 0,
-            None => node.progress.wake_at.is_some(),
+            None => match &node.rounds {
+                Some(rounds) if node.progress.executed => !rounds.runs() && node.open_children == 0,
+                _ => node.progress.wake_at.is_some(),
+            },
         };
         node.progress.status == CommandStatus::Active && node.cancelled.is_some() && has_no_code
     }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::input::Effect;
+use super::launch::launch;
 use super::node::failure_json;
 use super::step::Write;
 use super::tree::{Tree, Turn};
+use crate::callback::CallbackKind;
 use crate::context::requests::Ended;
 use crate::erased::Reply;
 use crate::failure::{Failure, FailureKind};
@@ -22,13 +24,20 @@ impl Tree {
         reply: Reply,
         unseen: Option<Failure>,
     ) -> Option<CommandId> {
+        let node = &self.nodes[&id];
+        if node.rounds.is_some() && reply.result.is_ok() && node.cancelled.is_none() {
+            return self.begin_rounds(turn, id, reply);
+        }
         self.ran(turn, id);
         if self.is_tried_again(turn, id, &reply) {
             return None;
         }
-        let Reply { result, state, refused, hooks, .. } = reply;
+        let Reply { result, state, refused, hooks, next, .. } = reply;
         let node = self.node(id);
-        node.hooks = hooks;
+        // Where it was executed before, they are known.
+        if !node.progress.executed {
+            node.hooks = hooks;
+        }
         let mut failed = None;
         match result {
             Ok(output) => {
@@ -50,11 +59,16 @@ impl Tree {
             }
             (Some(failure), _) => {
                 node.fail(CommandStatus::ExecutionFailed, failure);
-                if node.open_children == 0 {
+                let is_custom = node.spec.callback == CallbackKind::Custom;
+                let outlives = is_custom && node.hooks.failed_round;
+                self.outlive_failure(turn, id, outlives);
+                let node = self.node(id);
+                if node.is_drained() && !node.waits_though_failed() {
                     return self.failed(turn, id);
                 }
                 let write = Write::Update(id, Box::new(node.progress.clone()));
                 self.emit(id, None, vec![write], Vec::new());
+                self.stop_tasks(turn, id);
                 None
             }
             (None, Some(failure)) => {
@@ -63,13 +77,20 @@ impl Tree {
             }
             (None, None) => {
                 node.become_status(CommandStatus::Succeeded);
+                let launched = next.map(|next| next.launched).unwrap_or_default();
+                if !launched.is_empty() {
+                    let (rows, effects) = launch(turn, launched);
+                    let write = Write::Update(id, Box::new(node.progress.clone()));
+                    let writes = std::iter::once(write).chain(rows).collect();
+                    self.emit(id, None, writes, effects);
+                }
                 self.conclude(turn, id)
             }
         }
     }
 
     /// Its code does not run any more.
-    fn ran(&mut self, turn: &mut Turn<'_>, id: CommandId) {
+    pub(super) fn ran(&mut self, turn: &mut Turn<'_>, id: CommandId) {
         self.free_place(turn, id);
         self.leave_lines(turn, id);
         self.node(id).progress.wake_at = None;
@@ -148,8 +169,11 @@ impl Tree {
             None => Ok(node.progress.return_value.clone().unwrap_or_else(|| "null".into())),
         };
         let (parent, position, undo) = (node.parent, node.position, node.progress.undo);
+        let listens = node.listens();
+        let (name, has_begun) = (node.spec.name.into(), node.progress.attempt > 0);
         writes.push(Write::Update(id, Box::new(node.progress)));
         writes.extend(locks);
+        writes.extend(listens.then_some(Write::Unsubscribe(id)));
         let Some(parent) = parent else {
             self.emit(id, None, writes, vec![Effect::Ended { root: id, result }]);
             return None;
@@ -160,9 +184,7 @@ impl Tree {
         let end_order = self.end_order;
         let parent_node = self.node(parent);
         parent_node.open_children -= 1;
-        if let Some(flow) = &mut parent_node.flow {
-            flow.ended(end_order, position, ended);
-        }
+        parent_node.child_ended(id, name, position, end_order, ended, has_begun);
         Some(parent)
     }
 }

@@ -169,6 +169,15 @@ impl Flow {
         self.asks(position, &StoredRequest { name: "lock".into(), kind })
     }
 
+    pub(super) fn asks_launch(
+        &mut self,
+        position: i32,
+        root: &AskedChild,
+    ) -> Result<Asked, String> {
+        let name = launch_name(root.spec.name).into();
+        self.asks(position, &StoredRequest { name, kind: StoredKind::Once })
+    }
+
     pub(super) fn asks_undo(&mut self, position: i32, undo: &AskedUndo) -> Result<Asked, String> {
         let kind = StoredKind::Undo(undo.canonical.clone());
         self.asks(position, &StoredRequest { name: undo.name.into(), kind })
@@ -284,6 +293,11 @@ impl Flow {
             "request {position} was {request} before, and now the flow {instead} without asking for it"
         )
     }
+}
+
+/// The name of the stored answer to a launch.
+pub(super) fn launch_name(command_type: &str) -> String {
+    format!("launch {command_type}")
 }
 
 impl StoredRequest {

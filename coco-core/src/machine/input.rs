@@ -1,7 +1,7 @@
 //! What the machine is told, and what it answers.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -11,9 +11,9 @@ use super::step::Step;
 use super::tree::Turn;
 use crate::command::Spec;
 use crate::context::Parent;
-use crate::context::requests::{Ask, Ended};
-use crate::entity::{CommandEntity, Compensation, OnceResult, Sleep, Undo};
-use crate::erased::{Call, Reply};
+use crate::context::requests::{Ask, AskedChild, Ended};
+use crate::entity::{CommandEntity, Compensation, OnceResult, Sleep, Subscription, Task, Undo};
+use crate::erased::{Call, Reply, Round};
 use crate::failure::Failure;
 use crate::id::CommandId;
 use crate::lock::{Lock, LockProperties, LockRefusal, LockTimedOut};
@@ -63,6 +63,18 @@ pub(crate) enum Happened {
     /// All that came before its `once` at this position is durable. `given`: how often it was
     /// given outcomes by then.
     Turn { attempt: i32, position: i32, given: u64 },
+    /// This attempt of a command listens for events with this key.
+    Subscribes { attempt: i32, ticket: u64, key: Arc<str> },
+    /// Events are in its inbox.
+    HasEvents,
+    /// There was nothing in its inbox.
+    NoEvents,
+    /// This attempt of a command has a task outside.
+    AddsTask { attempt: i32, ticket: u64, task: Arc<str> },
+    /// Its tasks were asked, and these are over.
+    TasksAsked(Vec<OverTask>),
+    /// The round of its callback that ran is over.
+    RoundOver(Reply),
     /// Its end hook, its own `compensate`, or what was undone for it, is through.
     Hooked(Reply),
     /// Its submit has a key that is taken.
@@ -86,6 +98,13 @@ pub(crate) enum Happened {
     Retry { ticket: u64 },
     /// What is stored of the requests of a stuck flow. `ticket`: it is the last one of a retry.
     Replay { ticket: Option<u64>, stored: Stored },
+}
+
+/// A task that is over, well or not.
+#[derive(Debug)]
+pub(crate) struct OverTask {
+    pub(crate) position: i32,
+    pub(crate) failure: Option<Failure>,
 }
 
 /// An undo command.
@@ -137,6 +156,8 @@ pub(crate) struct Load {
     pub(crate) once_results: Vec<OnceResult>,
     pub(crate) sleeps: Vec<Sleep>,
     pub(crate) compensations: Vec<LoadedCompensation>,
+    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) tasks: Vec<Task>,
     pub(crate) cause: Loaded,
 }
 
@@ -154,6 +175,8 @@ pub(crate) enum Loaded {
         step: Step,
         reason: String,
         skipped: Vec<Step>,
+        /// The children that rounds had started.
+        started: HashMap<CommandId, AskedChild>,
         /// Commands whose code runs now.
         running: HashSet<CommandId>,
     },
@@ -274,6 +297,8 @@ pub(crate) struct Run {
     pub(crate) parent: Option<Parent>,
     /// What it says about its locks, which it holds since it began.
     pub(crate) locks: LockProperties,
+    /// The position of the next child that it starts, where it is no flow.
+    pub(crate) next_position: i32,
     pub(crate) kind: RunKind,
 }
 
@@ -298,8 +323,16 @@ pub(crate) enum Undoing {
 /// Which method, and how.
 #[derive(Debug)]
 pub(crate) enum RunKind {
-    /// `validate` and `execute` of a leaf.
+    /// `validate` and `execute` of what is no flow.
     Leaf,
+    /// A round.
+    Round(Call),
+    /// A round for what is in its inbox.
+    Inbox(Box<Round>),
+    /// Its open tasks are asked, by their positions. `stop`: they are told to stop before.
+    Tasks { open: Vec<(i32, Arc<str>)>, stop: bool },
+    /// Its tasks are cleared.
+    Clear(Vec<Arc<str>>),
     /// A flow. `replaying`: something of an earlier run is stored, so it is past its `validate`.
     Flow { created_at: Timestamp, replaying: bool },
     /// An end hook, or `compensate` of a command that has failed.
@@ -324,9 +357,16 @@ impl Undoable {
 }
 
 impl Happened {
-    /// True when a leaf or an end hook is over.
+    /// True when code that is no flow is over.
     pub(crate) const fn is_over(&self) -> bool {
-        matches!(self, Self::Ran { .. } | Self::Hooked(_))
+        matches!(
+            self,
+            Self::Ran { .. }
+                | Self::RoundOver(_)
+                | Self::NoEvents
+                | Self::TasksAsked(_)
+                | Self::Hooked(_)
+        )
     }
 
     /// Who waits for an answer.
@@ -338,6 +378,8 @@ impl Happened {
             | Self::Cancel { ticket, .. }
             | Self::Registers { ticket, .. }
             | Self::AsksLock { ticket, .. }
+            | Self::Subscribes { ticket, .. }
+            | Self::AddsTask { ticket, .. }
             | Self::Duplicate { ticket, .. } => Some(*ticket),
             _ => None,
         }
@@ -348,8 +390,14 @@ impl Happened {
         if let Self::Duplicate { ticket, taken } = self {
             return turn.refuse(*ticket, Refusal::Duplicate(*taken));
         }
-        let is_end =
-            matches!(self, Self::Cancel { .. } | Self::Registers { .. } | Self::AsksLock { .. });
+        let is_end = matches!(
+            self,
+            Self::Cancel { .. }
+                | Self::Registers { .. }
+                | Self::AsksLock { .. }
+                | Self::Subscribes { .. }
+                | Self::AddsTask { .. }
+        );
         let refusal = if is_end { Refusal::AlreadyEnded } else { Refusal::NotStuck };
         if let Some(ticket) = self.ticket() {
             turn.refuse(ticket, refusal(at.command));

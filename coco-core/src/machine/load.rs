@@ -7,6 +7,7 @@ use super::flow::{Flow, Phase, StoredKind, StoredRequest};
 use super::input::{Address, Effect, Load, LoadedCommand, LoadedCompensation, Output, Stored};
 use super::node::Node;
 use super::reject::Lost;
+use super::rounds::Rounds;
 use super::step::Write;
 use super::tree::{Tree, Turn};
 use crate::context::requests::Ended;
@@ -14,6 +15,7 @@ use crate::entity::{OnceResult, Sleep};
 use crate::erased::Reply;
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
+use crate::lock::LockScope;
 use crate::status::CommandStatus;
 
 impl Stored {
@@ -25,7 +27,12 @@ impl Stored {
         compensations: &[LoadedCompensation],
     ) -> HashMap<CommandId, Self> {
         let mut flows = HashMap::<_, Self>::new();
-        for LoadedCompensation { row, canonical } in compensations {
+        // What else registers undo commands does not ask for them by positions.
+        let has_rounds = |command: &&LoadedCommand| command.spec.callback.has_rounds();
+        let with_rounds: HashSet<_> =
+            commands.iter().filter(has_rounds).map(|command| command.entity.command_id).collect();
+        let asked = |loaded: &&LoadedCompensation| !with_rounds.contains(&loaded.row.command_id);
+        for LoadedCompensation { row, canonical } in compensations.iter().filter(asked) {
             let flow = flows.entry(row.command_id).or_default();
             let kind = StoredKind::Undo(canonical.clone());
             let name = row.command_type.clone();
@@ -109,6 +116,16 @@ impl Tree {
         }
         tree.count_children();
         tree.find_done(load);
+        for task in &load.tasks {
+            if let Some(node) = tree.nodes.get_mut(&task.command_id) {
+                node.rounds().tasks.stored(task);
+            }
+        }
+        for subscription in &load.subscriptions {
+            if let Some(node) = tree.nodes.get_mut(&subscription.command_id) {
+                node.listened();
+            }
+        }
         tree
     }
 
@@ -154,10 +171,19 @@ impl Tree {
         node.cancelled = entity.progress.cancelled.as_deref().map(read_failure).map(Arc::new);
         node.failure = entity.progress.failure.as_deref().map(read_failure).map(Arc::new);
         node.progress = entity.progress;
+        // Also of one that was stuck by deaths of the engine in the middle of a run.
+        let stands = node.progress.stuck_from.unwrap_or(node.progress.status);
+        let has_begun = stands == CommandStatus::Active;
+        let is_leaf = node.flow.is_none();
+        node.asked_before = is_leaf && has_begun && node.locks.scope() != LockScope::None;
         if node.flow.is_some() {
             node.flow = Some(Box::new(Flow::replaying(flows.remove(&id).unwrap_or_default())));
         }
-        self.nodes.insert(id, node);
+        if node.rounds.is_some() {
+            let stored = flows.remove(&id).unwrap_or_default();
+            node.rounds = Some(Box::new(Rounds::stored(self.root, id, stored, &node)));
+        }
+        self.nodes.insert(id, Box::new(node));
     }
 
     fn count_children(&mut self) {
@@ -201,6 +227,11 @@ impl Tree {
                 }
             }
             CommandStatus::Active => self.resume_active(turn, id, lost),
+            CommandStatus::ExecutionFailed | CommandStatus::FailedRestarted
+                if node.waits_though_failed() || node.stops_tasks() =>
+            {
+                self.resume_rounds(turn, id, lost)
+            }
             CommandStatus::ExecutionFailed | CommandStatus::FailedRestarted => Some(id),
             CommandStatus::Succeeded | CommandStatus::Failed if lost.running.contains(&id) => {
                 self.node(id).ending = self.next_ending(id);
@@ -234,6 +265,9 @@ impl Tree {
     ) -> Option<CommandId> {
         let at = Address { root: self.root, command: id };
         let node = self.node(id);
+        if node.is_in_rounds() {
+            return self.resume_rounds(turn, id, lost);
+        }
         let is_leaf = node.flow.is_none();
         let is_cancelled = node.cancelled.is_some();
         // Also where an order for it was rejected: its code goes on.
@@ -278,8 +312,10 @@ impl Tree {
                 Failure::new(FailureKind::Restarted, message).of(id),
             );
             let write = Write::Update(id, Box::new(node.progress.clone()));
-            self.emit(id, None, vec![write], Vec::new());
-            return Some(id);
+            let goes_on = node.waits_though_failed() || node.stops_tasks();
+            let leave = self.leave_lines_of_before(id);
+            self.emit(id, None, leave.into_iter().chain([write]).collect(), Vec::new());
+            return if goes_on { self.resume_rounds(turn, id, lost) } else { Some(id) };
         }
         if let Some(flow) = &node.flow {
             let alarms = flow.sleeps.values().map(|when| Effect::WakeAt { at, when: *when });

@@ -3,12 +3,15 @@
 //! The line is in the store, and so is the decision. A command that waits is `NotStarted` and gives
 //! its place among its type to others; whoever lets go grants in the same commit, and the runtime
 //! says [`Happened::HasLocks`](super::Happened). To ask again changes nothing, so a tree that is
-//! loaded simply asks, whatever it holds or waits for.
+//! loaded simply asks, whatever it holds or waits for. A run of a leaf that is begun again may ask
+//! for less than the one that was interrupted: what of that it leaves alone is in line until it is
+//! over, and then leaves it with the rest.
 
 use std::sync::Arc;
 
 use super::flow::Phase;
 use super::input::{Address, Effect, Refusal};
+use super::rounds::Rounds;
 use super::step::Write;
 use super::tree::{Tree, Turn};
 use crate::failure::Failure;
@@ -27,13 +30,16 @@ pub(super) struct LateLock {
     pub(super) ticket: Option<u64>,
     /// Where it waits in line, until when.
     pub(super) in_line: Option<Option<Timestamp>>,
+    /// Whether a run asked for it that is no more. The one that is on asks again, if it wants it,
+    /// and the answer to that is the one that counts.
+    pub(super) is_of_before: bool,
 }
 
 impl Tree {
     /// The request of this number was granted at once.
     pub(super) fn has_lock(&mut self, turn: &mut Turn<'_>, id: CommandId, number: i32) -> bool {
         let Some(late) = self.node(id).late.remove(&number) else { return false };
-        self.lock_ended(turn, id, number, late.lock, Ok("null".into()));
+        self.lock_ended(turn, id, number, late, Ok("null".into()));
         true
     }
 
@@ -50,7 +56,7 @@ impl Tree {
         let node = self.node(id);
         node.may_hold = true;
         let request = node.request(id, number, ancestors, vec![lock.clone()], turn.now);
-        node.late.insert(number, LateLock { lock, ticket, in_line: None });
+        node.late.insert(number, LateLock { lock, ticket, in_line: None, is_of_before: false });
         let accept = ticket.map(|ticket| Effect::Accept { ticket }).into_iter().collect();
         self.emit(id, Some(Arc::new(request)), Vec::new(), accept);
     }
@@ -85,7 +91,7 @@ impl Tree {
         if let Some(ticket) = late.ticket {
             return turn.refuse(ticket, Refusal::Locks(refusal));
         }
-        self.lock_ended(turn, id, number, late.lock, Err(refusal_failure(&refusal).of(id)));
+        self.lock_ended(turn, id, number, late, Err(refusal_failure(&refusal).of(id)));
     }
 
     /// A request waits in line.
@@ -127,16 +133,16 @@ impl Tree {
         if number == 0 {
             let until = node.in_line.take()?;
             node.has_locks = true;
-            self.disarm_line(turn, id, until);
+            self.disarm(turn, id, until);
             self.start(turn, id);
             return None;
         }
         let waited = node.late.get(&number).and_then(|late| late.in_line)?;
         let late = node.late.remove(&number)?;
-        self.disarm_line(turn, id, waited);
+        self.disarm(turn, id, waited);
         match late.ticket {
             Some(ticket) => turn.perform(Effect::Accept { ticket }),
-            None => self.lock_ended(turn, id, number, late.lock, Ok("null".into())),
+            None => self.lock_ended(turn, id, number, late, Ok("null".into())),
         }
         Some(id)
     }
@@ -155,7 +161,7 @@ impl Tree {
         let is_start_over = node.in_line.is_some_and(is_over);
         for (number, late) in late {
             let timed_out = LockTimedOut { locks: vec![late.lock.clone()] };
-            let leave = Write::LeaveLine(id, number);
+            let leave = Write::LeaveLine(id, Some(number));
             match late.ticket {
                 Some(ticket) => {
                     let refusal = Refusal::LockTimedOut(timed_out);
@@ -164,7 +170,7 @@ impl Tree {
                 None => {
                     self.emit(id, None, vec![leave], Vec::new());
                     let failure = Failure::from(&timed_out).of(id).fitting();
-                    self.lock_ended(turn, id, number, late.lock, Err(failure));
+                    self.lock_ended(turn, id, number, late, Err(failure));
                 }
             }
         }
@@ -182,24 +188,37 @@ impl Tree {
         let node = self.node(id);
         let (start, late) = (node.in_line.take(), std::mem::take(&mut node.late));
         if let Some(until) = start {
-            self.disarm_line(turn, id, until);
+            self.disarm(turn, id, until);
+        }
+        if let Some(leave) = self.leave_lines_of_before(id) {
+            self.emit(id, None, vec![leave], Vec::new());
         }
         for (number, late) in late {
             if let Some(ticket) = late.ticket {
                 turn.refuse(ticket, Refusal::AlreadyEnded(id));
             }
-            self.disarm_line(turn, id, late.in_line.flatten());
-            self.emit(id, None, vec![Write::LeaveLine(id, number)], Vec::new());
+            self.disarm(turn, id, late.in_line.flatten());
+            self.emit(id, None, vec![Write::LeaveLine(id, Some(number))], Vec::new());
         }
     }
 
-    /// A request does not wait until then any more: nor does anything else of its command.
-    fn disarm_line(&self, turn: &mut Turn<'_>, id: CommandId, until: Option<Timestamp>) {
+    /// Takes all late requests of a leaf out of the line, where its tree was loaded in the middle of
+    /// a run: which of them there are only the store knows.
+    pub(super) fn leave_lines_of_before(&mut self, id: CommandId) -> Option<Write> {
+        let node = self.node(id);
+        std::mem::take(&mut node.asked_before).then_some(Write::LeaveLine(id, None))
+    }
+
+    /// Takes back the alarm of a request that does not wait until then any more. An alarm is known
+    /// by its command and its time alone: where something else of the command waits for that very
+    /// time, it stays.
+    pub(super) fn disarm(&self, turn: &mut Turn<'_>, id: CommandId, until: Option<Timestamp>) {
         let node = &self.nodes[&id];
         let lines = node.late.values().filter_map(|late| late.in_line).chain(node.in_line);
         let sleeps = node.flow.iter().flat_map(|flow| flow.sleeps.values().copied());
         let others =
             lines.flatten().chain(sleeps).chain(node.deadline()).chain(node.progress.wake_at);
+        let others = others.chain(node.rounds.as_deref().and_then(Rounds::next));
         let others: Vec<_> = others.collect();
         if let Some(when) = until.filter(|when| !others.contains(when)) {
             turn.perform(Effect::Disarm { command: id, when });
@@ -213,15 +232,15 @@ impl Tree {
         turn: &Turn<'_>,
         id: CommandId,
         number: i32,
-        lock: Lock,
+        late: LateLock,
         result: Result<Arc<str>, Failure>,
     ) {
         let position = number - 1;
         let runs = |phase: &Phase| !matches!(phase, Phase::Returned(_) | Phase::Gone);
-        if !self.flow(id).is_some_and(|flow| runs(&flow.phase)) {
+        if late.is_of_before || !self.flow(id).is_some_and(|flow| runs(&flow.phase)) {
             return;
         }
-        self.once_ended(turn.now, id, position, LOCK.into(), Some(lock), result);
+        self.once_ended(turn.now, id, position, LOCK.into(), Some(late.lock), result);
     }
 }
 

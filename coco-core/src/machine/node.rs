@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::flow::Flow;
-use super::input::Undoing;
+use super::input::{StoredName, Undoing};
 use super::locks::LateLock;
-use crate::callback::CallbackKind;
+use super::rounds::Rounds;
+use crate::callback::{CallbackKind, EndedChild};
 use crate::command::Spec;
+use crate::context::requests::Ended;
 use crate::entity::{CommandEntity, Progress};
 use crate::erased::{Call, Hooks};
 use crate::failure::Failure;
@@ -42,8 +44,10 @@ pub(super) struct Node {
     /// The locks that it has asked for while it runs, and has no answer for, by the numbers of the
     /// requests.
     pub(super) late: BTreeMap<i32, LateLock>,
-    /// How many locks a leaf has asked for in this run.
+    /// How many locks a leaf has asked for since its tree is here.
     pub(super) locks_asked: i32,
+    /// Whether what a leaf asked for before may still be in line.
+    pub(super) asked_before: bool,
     /// The cancels that came meanwhile: they are heard when it is known what became of its start.
     pub(super) early_cancels: Vec<(u64, Arc<str>)>,
     /// Whether what is stored of its requests is being read, for a retry.
@@ -63,6 +67,8 @@ pub(super) struct Node {
     pub(super) entries: i32,
     pub(super) open_children: usize,
     pub(super) flow: Option<Box<Flow>>,
+    /// Where rounds follow its `execute`.
+    pub(super) rounds: Option<Box<Rounds>>,
 }
 
 /// What runs for a command whose outcome stands.
@@ -72,6 +78,8 @@ pub(super) enum Ending {
     Undo,
     /// Its own `compensate`.
     Compensate,
+    /// Its tasks are cleared.
+    Clear,
     /// Its end hook.
     Hook,
 }
@@ -85,7 +93,7 @@ impl Node {
         created_at: Timestamp,
         locks: LockProperties,
     ) -> Self {
-        let is_flow = spec.callback == CallbackKind::SerialChildren;
+        let (is_flow, has_rounds) = (spec.callback.is_flow(), spec.callback.has_rounds());
         Self {
             spec,
             parent,
@@ -101,17 +109,19 @@ impl Node {
             has_locks: false,
             late: BTreeMap::new(),
             locks_asked: 0,
+            asked_before: false,
             early_cancels: Vec::new(),
             is_read: false,
             progress: Progress::new(CommandStatus::NotStarted),
             failure: None,
             cancelled: None,
-            hooks: Hooks { compensate: true, success: true, failure: true },
+            hooks: Hooks::UNKNOWN,
             ending: None,
             done: Vec::new(),
             entries: 0,
             open_children: 0,
             flow: is_flow.then(Box::default),
+            rounds: has_rounds.then(Box::default),
         }
     }
 
@@ -183,6 +193,24 @@ impl Node {
             resubmit_of: None,
             retry: self.retry.1.clone(),
             progress: self.progress.clone(),
+        }
+    }
+
+    /// A child of it has ended.
+    pub(super) fn child_ended(
+        &mut self,
+        id: CommandId,
+        name: StoredName,
+        position: i32,
+        end_order: i64,
+        ended: Ended,
+        has_begun: bool,
+    ) {
+        if let Some(flow) = &mut self.flow {
+            flow.ended(end_order, position, ended);
+        } else if let Some(rounds) = &mut self.rounds {
+            let child = EndedChild { id, name, end_order, result: ended.result };
+            rounds.child_ended(child, has_begun.then_some(position));
         }
     }
 

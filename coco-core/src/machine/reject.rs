@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::load::read_failure;
-use super::node::failure_json;
+use super::node::{Node, failure_json};
 use super::step::{Step, Write};
 use super::tree::{Tree, Turn};
-use crate::context::requests::Ended;
+use crate::context::requests::{AskedChild, Ended};
 use crate::entity::{CommandEntity, Progress, Undo};
-use crate::erased::{Hooks, Reply};
+use crate::erased::{Hooks, Next, Reply};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
 use crate::retry::Again;
@@ -24,9 +24,24 @@ pub(super) struct Lost {
     pub(super) running: HashSet<CommandId>,
     /// Commands whose code is over, with what their lost step said.
     pub(super) finished: HashMap<CommandId, Reply>,
+    /// The tree has rested.
+    pub(super) has_rested: bool,
+}
+
+/// What was to be stored after what was rejected.
+pub(super) struct Skipped {
+    pub(super) steps: Vec<Step>,
+    /// The children that rounds had started.
+    pub(super) started: HashMap<CommandId, AskedChild>,
 }
 
 impl Tree {
+    /// The children that rounds have started and that may not be stored.
+    pub(super) fn started(&mut self) -> HashMap<CommandId, AskedChild> {
+        let rounds = self.nodes.values_mut().filter_map(|node| node.rounds.as_deref_mut());
+        rounds.flat_map(|rounds| std::mem::take(&mut rounds.started)).collect()
+    }
+
     /// Stores the failure in place of what was rejected, and recovers from the skipped steps how
     /// leaves had ended.
     pub(super) fn replace_rejected(
@@ -34,14 +49,14 @@ impl Tree {
         turn: &mut Turn<'_>,
         step: Step,
         reason: &str,
-        skipped: Vec<Step>,
+        mut skipped: Skipped,
         running: HashSet<CommandId>,
     ) -> Lost {
         let failure =
             Failure::new(FailureKind::Rejected, format!("the store refused its data: {reason}"));
         let failure = failure.of(step.command).fitting();
         let rejected = Some((step.command, failure.clone()));
-        let mut lost = Lost { rejected, running, finished: HashMap::new() };
+        let mut lost = Lost { rejected, running, ..Lost::default() };
         // A flow would ask for the same again.
         let asks_late = step.request.as_ref().is_some_and(|request| request.number > 0);
         if asks_late && self.flow(step.command).is_some() {
@@ -76,22 +91,36 @@ impl Tree {
                 _ => {}
             }
         }
-        for write in skipped.into_iter().flat_map(|step| step.writes) {
-            let Write::Update(id, progress) = write else { continue };
+        for step in &skipped.steps {
+            self.launch_again(step);
+        }
+        for (writes, (id, progress)) in skipped.steps.iter().flat_map(updates) {
             let Some(node) = self.nodes.get_mut(&id).filter(|node| node.flow.is_none()) else {
                 continue;
             };
             let [before, after] = [node.progress.status, progress.status];
             let waits = before == CommandStatus::Active && after == before;
-            if let Some(reply) = reply_of(&progress) {
+            if node.rounds.is_some() && !(waits && progress.wake_at.is_some()) {
+                let started = started_by(writes, id, &mut skipped.started);
+                let handled = writes.iter().find_map(|write| match write {
+                    Write::Handled(command, last) if *command == id => Some(*last),
+                    _ => None,
+                });
+                let is_ready = progress.status != CommandStatus::Active;
+                let next = Next { started, is_ready, handled, launched: Vec::new() };
+                node.round_was_lost(progress, next, id, &mut lost);
+                continue;
+            }
+            if let Some(reply) = reply_of(progress) {
                 // It ended too late, whatever became of the order that says so.
                 if let (true, Some(failure)) = (progress.executed, &progress.failure) {
                     node.cancelled.get_or_insert_with(|| Arc::new(read_failure(failure)));
                 }
                 lost.finished.entry(id).or_insert(reply);
             } else if waits && progress.wake_at.is_some() && !lost.finished.contains_key(&id) {
-                node.progress.clone_from(&progress);
-                self.emit(id, None, vec![Write::Update(id, progress)], Vec::new());
+                node.progress.clone_from(progress);
+                let write = Write::Update(id, Box::new(progress.clone()));
+                self.emit(id, None, vec![write], Vec::new());
             }
         }
         lost
@@ -104,7 +133,8 @@ impl Tree {
     /// A child whose row was rejected is stored as failed, without its parameters.
     fn insert_failed(&mut self, turn: &mut Turn<'_>, mut row: CommandEntity, failure: &Failure) {
         let Some(parent) = row.parent_command_id else { return };
-        if !self.nodes.contains_key(&parent) {
+        // What rounds have started is not started: they have failed.
+        if self.nodes.get(&parent).is_none_or(|parent| parent.rounds.is_some()) {
             return;
         }
         row.command_parameters = "null".into();
@@ -124,6 +154,13 @@ impl Tree {
         mut row: CommandEntity,
         failure: &Failure,
     ) -> i64 {
+        self.end_row(turn, &mut row, failure);
+        self.emit(row.command_id, None, vec![Write::Insert(Box::new(row))], Vec::new());
+        self.end_order
+    }
+
+    /// Makes the row of a child one that has failed before it was anything else.
+    pub(super) fn end_row(&mut self, turn: &Turn<'_>, row: &mut CommandEntity, failure: &Failure) {
         self.end_order += 1;
         row.progress = Progress {
             callback_notified: true,
@@ -132,8 +169,64 @@ impl Tree {
             ended_at: Some(turn.now),
             ..Progress::new(CommandStatus::EndedWithFailure)
         };
-        self.emit(row.command_id, None, vec![Write::Insert(Box::new(row))], Vec::new());
-        self.end_order
+    }
+}
+
+/// The changes of commands in a step, each with all its writes.
+fn updates(step: &Step) -> impl Iterator<Item = (&[Write], (CommandId, &Progress))> {
+    step.writes.iter().filter_map(|write| match write {
+        Write::Update(id, progress) => Some((&*step.writes, (*id, &**progress))),
+        _ => None,
+    })
+}
+
+/// The children that a step inserts beside a change of their parent.
+fn started_by(
+    writes: &[Write],
+    parent: CommandId,
+    started: &mut HashMap<CommandId, AskedChild>,
+) -> Vec<(i32, AskedChild)> {
+    let rows = writes.iter().filter_map(|write| match write {
+        Write::Insert(row) if row.parent_command_id == Some(parent) => Some(row),
+        _ => None,
+    });
+    rows.filter_map(|row| Some((row.position, started.remove(&row.command_id)?))).collect()
+}
+
+impl Node {
+    /// What it had done is not stored: it is done again, as far as it is known.
+    fn round_was_lost(&mut self, progress: &Progress, next: Next, id: CommandId, lost: &mut Lost) {
+        let before = &self.progress;
+        let is_same = (before.status, &before.state, &before.return_value, before.seen)
+            == (progress.status, &progress.state, &progress.return_value, progress.seen);
+        if is_same && next.started.is_empty() && next.handled.is_none() {
+            return;
+        }
+        let has_failed = !before.executed && progress.status == before.status;
+        if has_failed && progress.status != CommandStatus::Active {
+            let state = progress.state.clone();
+            lost.finished.entry(id).or_insert(Reply { state, ..Reply::nothing() });
+            return;
+        }
+        let failure = progress.failure.as_deref().map(read_failure);
+        let Some(mut reply) = reply_of(progress) else { return };
+        if let Some(failure) = failure {
+            if matches!(failure.kind, FailureKind::Cancelled | FailureKind::TimedOut) {
+                self.cancelled.get_or_insert_with(|| Arc::new(failure.clone()));
+            }
+            reply.result = Err(failure);
+        }
+        reply.next = Some(Box::new(next));
+        lost.finished.entry(id).or_insert(reply);
+    }
+}
+
+impl Reply {
+    /// What a round says that answers nothing.
+    fn nothing() -> Self {
+        let (hooks, again) = (Hooks::UNKNOWN, Again::Never);
+        let (state, refused, next) = (None, false, None);
+        Self { result: Ok("null".into()), state, refused, hooks, again, next }
     }
 }
 
@@ -149,7 +242,8 @@ fn reply_of(progress: &Progress) -> Option<Reply> {
     let has_succeeded =
         matches!(progress.status, CommandStatus::Succeeded | CommandStatus::EndedSuccessfully);
     let compensate = !has_succeeded || progress.undo == Some(Undo::Own);
-    let hooks = Hooks { compensate, success: true, failure: true };
+    let hooks = Hooks { compensate, ..Hooks::UNKNOWN };
     let again = Again::Never;
-    Some(Reply { result, state: progress.state.clone(), refused, hooks, again })
+    let state = progress.state.clone();
+    Some(Reply { result, state, refused, hooks, again, next: None })
 }

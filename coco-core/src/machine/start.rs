@@ -33,7 +33,7 @@ impl Tree {
         node.progress.wake_at = start_at.filter(|start_at| *start_at > turn.now);
         let is_late = node.progress.wake_at.is_some();
         let is_patient = node.needs_locks() && node.locks.wait() != LockWait::No;
-        tree.nodes.insert(id, node);
+        tree.nodes.insert(id, Box::new(node));
         // A root whose key may be taken waits for a place only once it is stored.
         let may_wait = key.is_some() && (spec.concurrency.is_some() || is_patient);
         let begins =
@@ -117,6 +117,7 @@ impl Tree {
         let (status, is_asking) = (node.progress.status, node.asked_at.is_some());
         match status {
             CommandStatus::NotStarted if !is_asking => self.start(turn, id),
+            CommandStatus::Active if node.progress.executed => self.place_for_rounds(turn, id),
             CommandStatus::Active if is_due && self.has_place(turn, id) => self.run_again(id),
             _ => {}
         }
@@ -207,7 +208,13 @@ impl Tree {
         self.run_with(node, id, Arc::clone(fields), RunKind::Hook(call))
     }
 
-    fn run_with(&self, node: &Node, id: CommandId, fields: Arc<str>, kind: RunKind) -> Effect {
+    pub(super) fn run_with(
+        &self,
+        node: &Node,
+        id: CommandId,
+        fields: Arc<str>,
+        kind: RunKind,
+    ) -> Effect {
         let parent = node.parent.and_then(|parent| self.nodes.get(&parent)).map(|parent| Parent {
             name: parent.spec.name,
             parameters: Arc::clone(&parent.parameters),
@@ -216,7 +223,18 @@ impl Tree {
         let (name, attempt) = (node.spec.name, node.progress.attempt);
         let hook_attempt = node.progress.hook_attempt;
         let locks = node.locks.clone();
-        Effect::Run(Box::new(Run { at, name, fields, attempt, hook_attempt, parent, locks, kind }))
+        let next_position = node.rounds.as_deref().map_or(0, |rounds| rounds.next_position);
+        Effect::Run(Box::new(Run {
+            at,
+            name,
+            fields,
+            attempt,
+            hook_attempt,
+            parent,
+            locks,
+            next_position,
+            kind,
+        }))
     }
 
     /// Stores that a command waits until `when`.
@@ -247,6 +265,9 @@ impl Tree {
             return self.end_refused(turn, id, failure);
         }
         let node = self.node(id);
+        if let Some(rounds) = &mut node.rounds {
+            rounds.due(when);
+        }
         let is_active = node.progress.status == CommandStatus::Active && node.cancelled.is_none();
         if is_active && node.deadline().is_some_and(|deadline| deadline <= when) {
             self.time_out(turn, id);

@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::entity::{Audit, CommandEntity, Compensation, OnceResult, Progress, Sleep};
+use crate::entity::{
+    Audit, CommandEntity, Compensation, OnceResult, Progress, Published, Sleep, Subscription, Task,
+};
 use crate::id::CommandId;
-use crate::lock::LockRequest;
+use crate::lock::{Lock, LockRequest};
 use crate::time::Timestamp;
 
 /// Writes that a store applies together or not at all.
@@ -15,7 +17,7 @@ pub struct Step {
     pub root: CommandId,
     /// The command that it is about.
     pub command: CommandId,
-    /// Locks that must be granted, or nothing of the step is stored but its place in line.
+    /// Locks that must be granted, or nothing of the step is stored but its rank in line.
     pub request: Option<Arc<LockRequest>>,
     /// What to write, in this order.
     pub writes: Vec<Write>,
@@ -62,16 +64,17 @@ pub enum Write {
     Undone(CommandId, i32, Timestamp),
     /// Frees all the locks that a command holds, and takes its requests out of the line.
     Release(CommandId),
-    /// Takes one request of a command out of the line, by its number.
-    LeaveLine(CommandId, i32),
-    /// Frees one lock of a command.
+    /// Takes one request of a command out of the line, by its number; or all of them.
+    LeaveLine(CommandId, Option<i32>),
+    /// Frees one lock of a command, if it is still the one that is meant: in this mode, since this
+    /// time.
     ReleaseOne {
         /// Who holds it.
         owner: CommandId,
-        /// The kind of thing.
-        group: Cow<'static, str>,
-        /// Which one.
-        key: String,
+        /// What it holds.
+        lock: Lock,
+        /// Since when.
+        since: Timestamp,
     },
     /// Gives all the locks that a command holds to another, and takes its requests out of the
     /// line. What both hold is held once, in the
@@ -84,6 +87,20 @@ pub enum Write {
         /// The stored name of `to`.
         command_type: Cow<'static, str>,
     },
+    /// A command listens for events. One that does already changes nothing.
+    Subscribe(Box<Subscription>),
+    /// An event: it goes into the inbox of each command with a subscription that matches
+    /// ([`subscriptions_for`](crate::event::subscriptions_for)), unless it was there before.
+    Publish(Box<Published>),
+    /// The events in the inbox of a command are handled up to this number: only that they were
+    /// there is remembered.
+    Handled(CommandId, i64),
+    /// A command listens no more; its subscriptions and what is in its inbox are forgotten.
+    Unsubscribe(CommandId),
+    /// A command has a task outside.
+    Task(Box<Task>),
+    /// The task that a command has at this position is over: only `ended_at` and `failure` change.
+    TaskEnded(CommandId, i32, Timestamp, Option<Arc<str>>),
     /// What an operator did.
     Audit(Box<Audit>),
 }

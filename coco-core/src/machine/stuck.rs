@@ -98,6 +98,7 @@ impl Tree {
         } else {
             node.progress.wake_at = Some(turn.now);
         }
+        node.late.values_mut().for_each(|late| late.is_of_before = true);
         let flow = node.flow.get_or_insert_default();
         flow.restart(stored);
         let sleeps = flow.sleeps.values().map(|when| Effect::WakeAt { at, when: *when });

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use super::Trees;
 use super::input::{Effect, Load, Loaded};
 use super::load::read_failure;
-use super::reject::Lost;
+use super::reject::{Lost, Skipped};
 use super::step::Write;
 use super::tree::{Gate, Tree, Turn};
 use crate::failure::{Failure, FailureKind};
@@ -52,14 +52,15 @@ impl Suspects {
                 tree.gate = Gate::Frozen;
                 tree.tell_stuck(turn);
             }
-            Loaded::Rejected { step, reason, skipped, running } => {
+            Loaded::Rejected { step, reason, skipped, started, running } => {
                 self.is_read_again &= self.on_trial != Some(root);
+                let skipped = Skipped { steps: skipped, started };
                 let lost = tree.replace_rejected(turn, step, &reason, skipped, running);
                 tree.resume_all(turn, lost);
             }
             Loaded::Admitted => match tree.judge_admitted() {
                 Verdict::Stuck => tree.tell_stuck(turn),
-                _ => tree.resume_all(turn, Lost::default()),
+                _ => tree.resume_all(turn, Lost { has_rested: true, ..Lost::default() }),
             },
             Loaded::Cancelled { ticket, reason } => {
                 tree.cancel(turn, root, ticket, reason);
@@ -242,7 +243,9 @@ impl Tree {
             (CommandStatus::NotStarted, _) => node.asked_at.is_some(),
             (CommandStatus::Active, _) if node.progress.wake_at.is_some() => false,
             // Who has the lock may wait for its trial.
-            (CommandStatus::Active, None) => node.late.values().all(|late| late.in_line.is_none()),
+            (_, None) if node.late.values().any(|late| late.in_line.is_some()) => false,
+            _ if node.is_in_rounds() => node.is_in_round(),
+            (CommandStatus::Active, None) => true,
             (CommandStatus::Active, Some(flow)) => flow.runs_code(),
             _ => node.ending.is_some(),
         })

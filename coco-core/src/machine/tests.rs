@@ -14,6 +14,7 @@ mod recovery;
 mod rejected;
 mod replay;
 mod retries;
+mod rounds;
 mod suspects;
 mod timers;
 mod undo;

@@ -25,8 +25,12 @@ pub(super) struct Turn<'a> {
     pub(super) limits: &'a mut Limits,
     pub(super) left: &'a mut Vec<CommandId>,
     pub(super) rests: &'a mut u64,
+    /// How many trees are idle.
+    pub(super) idle: &'a mut usize,
     /// Whether trees that wait for a lock have to make room.
     pub(super) is_crowded: bool,
+    /// Nothing that waits begins any more.
+    pub(super) is_stopping: bool,
     pub(super) out: &'a mut Vec<Output>,
 }
 
@@ -44,8 +48,8 @@ pub(super) enum Gate {
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) root: CommandId,
-    /// The commands that are not terminal.
-    pub(super) nodes: FxHashMap<CommandId, Node>,
+    /// The commands that are not terminal. Boxed, as the table of a tree of one has room for several.
+    pub(super) nodes: FxHashMap<CommandId, Box<Node>>,
     /// The end order of what ended last.
     pub(super) end_order: i64,
     /// How many flows were given outcomes and have not answered.
@@ -59,17 +63,20 @@ pub(super) struct Tree {
     pub(super) gate: Gate,
     /// The number by which it has asked to rest, if nothing has happened since.
     pub(super) rest: Option<u64>,
+    /// Whether it only waits to be polled.
+    pub(super) is_idle: bool,
 }
 
 impl Tree {
     pub(super) fn empty(root: CommandId) -> Self {
         let (nodes, held) = (FxHashMap::default(), Vec::new());
-        let (is_announced, gate, rest) = (false, Gate::Open, None);
-        Self { root, nodes, end_order: 0, polls: 0, held, hold: 0, is_announced, gate, rest }
+        let (end_order, polls, hold, is_announced) = (0, 0, 0, false);
+        let (gate, rest, is_idle) = (Gate::Open, None, false);
+        Self { root, nodes, end_order, polls, held, hold, is_announced, gate, rest, is_idle }
     }
 
     pub(super) fn handle(&mut self, turn: &mut Turn<'_>, command: CommandId, what: Happened) {
-        self.rest = None;
+        self.wake(turn.idle);
         let mut next = match what {
             Happened::Flush { hold } => {
                 if hold == self.hold {
@@ -138,7 +145,7 @@ impl Tree {
             }
             // What a run says that was given up is not heard, even where its attempt stands.
             Happened::Ran { attempt, reply } => {
-                if node.flow.is_none() && node.runs(attempt) {
+                if node.flow.is_none() && node.runs(attempt) && !node.progress.executed {
                     self.executed(turn, id, reply, None)
                 } else {
                     None
@@ -157,6 +164,21 @@ impl Tree {
                 }
                 None
             }
+            Happened::Subscribes { attempt, ticket, key } => {
+                self.subscribes(turn, id, attempt, ticket, key);
+                None
+            }
+            Happened::AddsTask { attempt, ticket, task } => {
+                self.adds_task(turn, id, attempt, ticket, task);
+                None
+            }
+            Happened::TasksAsked(over) => self.tasks_asked(turn, id, over),
+            Happened::HasEvents => {
+                node.has_events();
+                Some(id)
+            }
+            Happened::NoEvents => self.no_events(turn, id),
+            Happened::RoundOver(reply) => self.round_over(turn, id, reply),
             Happened::Hooked(reply) => self.hooked(turn, id, reply),
             Happened::Replay { ticket, stored } => self.replay(turn, id, ticket, stored),
             Happened::Due(when) => self.due(turn, id, when.max(turn.now)),
@@ -223,12 +245,12 @@ impl Tree {
             return None;
         }
         let node = self.nodes.get_mut(&id)?;
-        let drained = node.open_children == 0;
+        let drained = node.is_drained();
         let waits_for_children = matches!(
             node.progress.status,
             CommandStatus::ExecutionFailed | CommandStatus::FailedRestarted
         );
-        if drained && waits_for_children {
+        if drained && waits_for_children && !node.waits_though_failed() {
             return self.failed(turn, id);
         }
         if Self::is_stopped(node) {
@@ -236,6 +258,9 @@ impl Tree {
             return self.executed(turn, id, Reply::failed(failure), None);
         }
         let node = self.nodes.get_mut(&id)?;
+        if node.is_in_rounds() {
+            return self.advance_rounds(turn, id);
+        }
         let flow = node.flow.as_mut()?;
         match std::mem::take(&mut flow.phase) {
             Phase::Returned(returned) if drained || returned.reply.result.is_err() => {

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::input::{Address, Effect, Load, Undoable, Undoing};
+use super::input::{Address, Effect, Load, RunKind, Undoable, Undoing};
 use super::node::Ending;
 use super::step::Write;
 use super::tree::{Tree, Turn};
@@ -65,6 +65,11 @@ impl Tree {
                 let output = node.progress.executed.then(|| node.progress.return_value.clone());
                 self.run_hook(node, id, Call::Compensate(output.flatten()))
             }
+            (Some(Ending::Clear), _) => {
+                let tasks = node.rounds.as_deref().map(|rounds| rounds.tasks.to_clear());
+                let kind = RunKind::Clear(tasks.unwrap_or_default());
+                self.run_with(node, id, Arc::clone(&node.parameters), kind)
+            }
             (Some(_), _) => self.run_hook(node, id, node.end_hook()),
         };
         self.emit(id, None, writes, vec![effect]);
@@ -73,8 +78,9 @@ impl Tree {
 
     pub(super) fn next_ending(&self, id: CommandId) -> Option<Ending> {
         let node = &self.nodes[&id];
+        let clear = node.has_uncleared_tasks().then_some(Ending::Clear);
         if node.progress.status == CommandStatus::Succeeded {
-            return node.hooks.success.then_some(Ending::Hook);
+            return clear.or(node.hooks.success.then_some(Ending::Hook));
         }
         let is_compensated = node.progress.compensated_at.is_some();
         if !node.done.is_empty() {
@@ -82,7 +88,7 @@ impl Tree {
         } else if node.hooks.compensate && !is_compensated {
             Some(Ending::Compensate)
         } else {
-            node.hooks.failure.then_some(Ending::Hook)
+            clear.or(node.hooks.failure.then_some(Ending::Hook))
         }
     }
 
@@ -123,6 +129,10 @@ impl Tree {
                 progress.state = reply.state.or(progress.state.take());
                 is_undone = progress.compensated_at.is_some();
                 is_changed |= is_undone;
+            }
+            Ending::Clear => {
+                is_undone = false;
+                node.rounds().tasks.are_cleared();
             }
             Ending::Hook => {
                 progress.state = reply.state.or(progress.state.take());

@@ -11,6 +11,7 @@ use super::input::{Address, Load};
 use super::load::read_failure;
 use super::locks::LateLock;
 use super::node::Node;
+use super::rounds::Rounds;
 use super::tree::{Gate, Tree};
 use crate::failure::Failure;
 use crate::id::CommandId;
@@ -43,6 +44,11 @@ pub enum Why {
         /// The time.
         until: Timestamp,
     },
+    /// It waits for an event that it has subscribed to.
+    Event {
+        /// When it is polled, if none comes.
+        until: Timestamp,
+    },
     /// All places of its type are taken (`concurrency = …`).
     Place {
         /// Its stored name.
@@ -57,7 +63,7 @@ pub enum Why {
     Trial,
     /// It waits for its children.
     Children(Vec<WaitingChild>),
-    /// A flow waits for several of these at a time.
+    /// It waits for several of these at a time.
     Several(Vec<Self>),
     /// It cannot go on by itself, or its whole tree cannot, and an operator has to say what is to
     /// become of it.
@@ -83,6 +89,10 @@ pub enum Pause {
     Attempt,
     /// Its end hook, or what is undone for it, is called again.
     Hook,
+    /// Its tasks outside are asked how they stand: [`Context::task`](crate::Context::task).
+    Task,
+    /// It is polled: [`Polling::poll`](crate::Polling::poll).
+    Poll,
     /// Its sleep is over: [`Context::sleep`](crate::Context::sleep).
     Sleep,
 }
@@ -111,12 +121,12 @@ impl Machine {
 }
 
 /// The same of a tree that is only stored. `rests`: it was here, and comes back when something
-/// happens.
+/// happens, or at this time for this command.
 pub(crate) fn why_stored(
     now: Timestamp,
     mut load: Load,
     id: CommandId,
-    rests: bool,
+    rests: Option<Option<Timestamp>>,
     locks: &LockTable,
 ) -> Option<Why> {
     let mut tree = Tree::read(&mut load);
@@ -130,7 +140,8 @@ pub(crate) fn why_stored(
             (0, _) => node.in_line = Some(request.until),
             (number, Some(lock)) => {
                 let (lock, in_line) = (lock.clone(), Some(request.until));
-                node.late.insert(number, LateLock { lock, ticket: None, in_line });
+                node.late
+                    .insert(number, LateLock { lock, ticket: None, in_line, is_of_before: false });
             }
             (_, None) => {}
         }
@@ -138,10 +149,13 @@ pub(crate) fn why_stored(
     for flow in tree.nodes.values_mut().filter_map(|node| node.flow.as_mut()) {
         flow.phase = Phase::Waiting;
     }
+    if let Some(rounds) = tree.nodes.get_mut(&id).and_then(|node| node.rounds.as_mut()) {
+        rounds.rest_until(rests.flatten());
+    }
     let why = tree.why(now, id, locks)?;
     let waits_for_others =
         matches!(why, Why::Runs | Why::Place { .. } | Why::Children(_) | Why::Several(_));
-    Some(if waits_for_others && !rests { Why::Admission } else { why })
+    Some(if waits_for_others && rests.is_none() { Why::Admission } else { why })
 }
 
 impl Tree {
@@ -151,7 +165,7 @@ impl Tree {
         let until = |pause| waits_until.map(|until| Why::Time { pause, until });
         match self.gate {
             Gate::Trial => return Some(Why::Trial),
-            Gate::Frozen => return self.nodes.get(&self.root).map(Node::why_stuck),
+            Gate::Frozen => return self.nodes.get(&self.root).map(|root| root.why_stuck()),
             Gate::Open => {}
         }
         let why = match (node.progress.status, &node.flow) {
@@ -162,6 +176,7 @@ impl Tree {
             (CommandStatus::Active, _) if node.progress.wake_at.is_some() => {
                 until(Pause::Attempt).or_else(|| node.why_no_place())
             }
+            _ if node.is_in_rounds() => self.why_rounds(now, id, node, locks),
             (CommandStatus::Active, None) => several(lines(id, node, locks)),
             (CommandStatus::Active, Some(flow)) => self.why_flow(id, node, flow, locks),
             (CommandStatus::ExecutionFailed | CommandStatus::FailedRestarted, _) => {
@@ -186,6 +201,28 @@ impl Tree {
                 several(runs.into_iter().chain(lines).chain(children).chain(sleep))
             }
         }
+    }
+
+    fn why_rounds(
+        &self,
+        now: Timestamp,
+        id: CommandId,
+        node: &Node,
+        locks: &LockTable,
+    ) -> Option<Why> {
+        if node.is_in_round() {
+            return several(lines(id, node, locks));
+        }
+        let next = node.rounds.as_deref().and_then(Rounds::next).filter(|next| *next > now);
+        let waits = node.rounds.as_deref().and_then(Rounds::patience).is_some();
+        let poll = next.map(|until| match waits {
+            _ if node.has_open_tasks() => Why::Time { pause: Pause::Task, until },
+            true => Why::Event { until },
+            false => Why::Time { pause: Pause::Poll, until },
+        });
+        let place = node.rounds.as_deref().filter(|rounds| rounds.waits_for_place());
+        let place = place.and_then(|_| node.why_no_place());
+        several(self.open_children(id).into_iter().chain(poll).chain(place))
     }
 
     fn open_children(&self, id: CommandId) -> Option<Why> {
@@ -281,7 +318,14 @@ impl fmt::Display for Why {
             Self::Time { pause: Pause::Hook, until } => {
                 write!(f, "its end hook, or an undo, is called again at {until}")
             }
+            Self::Time { pause: Pause::Task, until } => {
+                write!(f, "its tasks outside are asked how they stand at {until}")
+            }
+            Self::Time { pause: Pause::Poll, until } => write!(f, "it is polled at {until}"),
             Self::Time { pause: Pause::Sleep, until } => write!(f, "it sleeps until {until}"),
+            Self::Event { until } => {
+                write!(f, "it waits for an event, and is polled at {until} if none comes")
+            }
             Self::Place { command_type, most } => {
                 write!(f, "it waits for a place: {most} of `{command_type}` run at a time")
             }
@@ -384,7 +428,16 @@ mod tests {
                 time(Pause::Hook),
                 format!("its end hook, or an undo, is called again at {at_later}"),
             ),
+            (
+                time(Pause::Task),
+                format!("its tasks outside are asked how they stand at {at_later}"),
+            ),
+            (time(Pause::Poll), format!("it is polled at {at_later}")),
             (time(Pause::Sleep), format!("it sleeps until {at_later}")),
+            (
+                Why::Event { until: later },
+                format!("it waits for an event, and is polled at {at_later} if none comes"),
+            ),
             (
                 Why::Place { command_type: "copy".to_owned(), most: 4 },
                 "it waits for a place: 4 of `copy` run at a time".to_owned(),

@@ -257,12 +257,14 @@ impl Engine {
             what,
             Happened::Due(_)
                 | Happened::HasLocks { .. }
+                | Happened::HasEvents
                 | Happened::Retry { .. }
                 | Happened::Cancel { .. }
                 | Happened::Abandon { .. }
         );
-        // What is granted stays granted: the next engine hears it when it asks.
-        let is_late = self.stopping.is_some() && matches!(what, Happened::HasLocks { .. });
+        // What is granted or in an inbox stays there: the next engine hears it when it asks.
+        let stays = matches!(what, Happened::HasLocks { .. } | Happened::HasEvents);
+        let is_late = self.stopping.is_some() && stays;
         let may_be = is_for_absent
             && !is_late
             && !self.machine.has(at.root)

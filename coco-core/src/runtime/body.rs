@@ -24,6 +24,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
 use crate::lock::{LockProperties, LockScope};
 use crate::machine::{Address, FlowEnd, Happened, Polled, Run, RunKind};
+use crate::store::Store;
 
 /// A method to run, with all that it needs.
 pub(super) struct Body {
@@ -34,6 +35,8 @@ pub(super) struct Body {
     pub(super) outcomes: Option<UnboundedReceiver<FlowMessage>>,
     /// How long a leaf has to end when it is cancelled.
     pub(super) grace: Duration,
+    /// Where its inbox is.
+    pub(super) store: Arc<dyn Store>,
 }
 
 /// What stands around code that runs.
@@ -78,10 +81,16 @@ impl Body {
     /// Runs it to its end and says what became of it.
     pub(super) async fn run(mut self) {
         self.outside.alone().await;
+        let round = match &mut self.run.kind {
+            RunKind::Round(call) => std::mem::replace(call, Call::Validate),
+            _ => Call::ValidateAndExecute,
+        };
         let (outcomes, run, descriptor) = (self.outcomes.take(), &*self.run, self.descriptor);
         let outside = &self.outside;
-        let run_of = RunOf {
+        let run_of = || RunOf {
             id: run.at.command,
+            root: run.at.root,
+            new_id,
             attempt: u32::try_from(run.attempt).unwrap_or(0),
             hook_attempt: u32::try_from(run.hook_attempt).unwrap_or(0),
             parent: run.parent.clone(),
@@ -89,12 +98,20 @@ impl Body {
         };
         let (call, grace) = match &run.kind {
             RunKind::Hook(hook) => (hook.clone(), None),
+            RunKind::Round(_) => (round, Some(self.grace)),
+            // Most of what runs hears no event, and needs no room for one.
+            RunKind::Inbox(round) => match Box::pin(self.heard(round)).await {
+                Some(call) => (call, Some(self.grace)),
+                None => return self.outside.say(run.at, Happened::NoEvents),
+            },
             RunKind::Leaf | RunKind::Flow { .. } => (Call::ValidateAndExecute, Some(self.grace)),
+            // No code of the command: `Engine::ask_outside` has taken it.
+            RunKind::Tasks { .. } | RunKind::Clear(_) => return,
         };
         let said = match (outcomes, &run.kind) {
             (Some(outcomes), RunKind::Flow { created_at, replaying }) => {
                 let requests = Requests::new(*created_at, *replaying);
-                let scope = outside.scope(run_of, requests, None);
+                let scope = outside.scope(run_of(), requests, None);
                 match decode(descriptor, &run.fields, run.at.command) {
                     // Most of what runs is no flow, and needs no room for one.
                     Ok(command) => Box::pin(flow(command, run, &scope, outcomes, outside)).await,
@@ -102,9 +119,19 @@ impl Body {
                 }
             }
             (_, kind) => {
-                let asks = matches!(kind, RunKind::Leaf).then(|| outside.asks(run));
+                let asks = (!matches!(kind, RunKind::Hook(_))).then(|| outside.asks(run));
                 let fields = &*run.fields;
-                let method = Method { descriptor, fields, call, run_of, asks, grace, outside };
+                let next_position = run.next_position;
+                let method = Method {
+                    descriptor,
+                    fields,
+                    call,
+                    run_of: run_of(),
+                    next_position,
+                    asks,
+                    grace,
+                    outside,
+                };
                 run.over(method.run().await)
             }
         };
@@ -118,6 +145,8 @@ pub(super) struct Method<'a> {
     pub(super) fields: &'a str,
     pub(super) call: Call,
     pub(super) run_of: RunOf,
+    /// The position of the next child that it starts.
+    pub(super) next_position: i32,
     /// Where the `execute` of a leaf asks; none for whatever else runs, an undo command as well.
     pub(super) asks: Option<LeafAsks>,
     /// How long it has to end when it is cancelled; none for what cannot be.
@@ -127,18 +156,20 @@ pub(super) struct Method<'a> {
 
 impl Method<'_> {
     /// Runs it to its end, as far as the kit for tests lets it.
-    pub(super) async fn run(&self) -> Reply {
+    pub(super) async fn run(mut self) -> Reply {
         #[cfg(any(test, feature = "testing"))]
         if let Some(interceptor) = self.outside.resources.get::<Interceptor>() {
-            return Box::pin(interceptor.run(self)).await;
+            return Box::pin(interceptor.run(&self)).await;
         }
-        self.once(&self.scope(0), self.call.clone()).await
+        let call = std::mem::replace(&mut self.call, Call::Validate);
+        self.once(&self.scope(0), call).await
     }
 
     /// What its context shares, in a run after `again` others.
     pub(super) fn scope(&self, again: u32) -> Scope {
         let run_of = RunOf { attempt: self.run_of.attempt + again, ..self.run_of.clone() };
-        self.outside.scope(run_of, Requests::default(), self.asks.clone())
+        let requests = Requests::from_position(self.next_position);
+        self.outside.scope(run_of, requests, self.asks.clone())
     }
 
     /// Runs `call` on a command that is decoded anew.
@@ -149,6 +180,11 @@ impl Method<'_> {
         };
         leaf(command, scope, call, self.grace).await
     }
+}
+
+/// An identity of a new tree.
+pub(super) fn new_id() -> CommandId {
+    CommandId::from_uuid(uuid::Uuid::now_v7())
 }
 
 /// Where the code of leaves asks.
@@ -168,7 +204,7 @@ async fn leaf(
     method: Call,
     grace: Option<Duration>,
 ) -> Reply {
-    let executes = matches!(method, Call::ValidateAndExecute);
+    let executes = matches!(method, Call::ValidateAndExecute | Call::Round(_));
     let reply = call(&mut *command, scope, method, grace).await;
     match drop_caught(command, scope) {
         Some(panic) if executes => panic.after(&reply),
@@ -219,7 +255,10 @@ impl Run {
         let attempt = self.attempt;
         match self.kind {
             RunKind::Leaf => Happened::Ran { attempt, reply },
-            RunKind::Hook(_) => Happened::Hooked(reply),
+            RunKind::Round(_) | RunKind::Inbox(_) | RunKind::Tasks { .. } => {
+                Happened::RoundOver(reply)
+            }
+            RunKind::Hook(_) | RunKind::Clear(_) => Happened::Hooked(reply),
             RunKind::Flow { .. } => {
                 let end = Some(FlowEnd::Returned { reply: Box::new(reply), unseen: None });
                 Happened::Polled { attempt, polled: Polled { end, ..Polled::default() } }

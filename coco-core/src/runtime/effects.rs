@@ -28,6 +28,8 @@ const LONGEST_HOLD: Duration = Duration::from_millis(10);
 pub(super) enum Caller {
     Submit(CommandId, oneshot::Sender<Result<Submitted>>),
     Other(oneshot::Sender<Result<()>>),
+    /// Who published an event, and how many have got it so far.
+    Publish(usize, oneshot::Sender<Result<usize>>),
 }
 
 impl Caller {
@@ -35,6 +37,7 @@ impl Caller {
         match self {
             Self::Submit(_, reply) => drop(reply.send(Err(error))),
             Self::Other(reply) => drop(reply.send(Err(error))),
+            Self::Publish(_, reply) => drop(reply.send(Err(error))),
         }
     }
 
@@ -77,6 +80,9 @@ impl Engine {
                 }
                 Some(Caller::Other(reply)) => {
                     let _ = reply.send(Ok(()));
+                }
+                Some(Caller::Publish(count, reply)) => {
+                    let _ = reply.send(Ok(count));
                 }
                 None => {}
             },
@@ -121,6 +127,7 @@ impl Engine {
 
     /// Starts user code. Once the engine stops, only a leaf that is stored as active is started.
     fn start(&mut self, run: Box<Run>) {
+        let Some(run) = self.ask_outside(run) else { return };
         let is_flow = matches!(run.kind, RunKind::Flow { .. });
         let is_leaf = matches!(run.kind, RunKind::Leaf);
         let Some(descriptor) = self.registry.get(run.name) else {
@@ -137,11 +144,14 @@ impl Engine {
         let code = match run.kind {
             RunKind::Leaf => Code::Leaf(run.attempt),
             RunKind::Flow { .. } => Code::Flow(run.attempt),
-            RunKind::Hook(_) => Code::Hook,
+            RunKind::Round(_) | RunKind::Inbox(_) | RunKind::Tasks { .. } => Code::Round,
+            RunKind::Hook(_) | RunKind::Clear(_) => Code::Hook,
         };
         let outside = self.outside(at, &cancel);
         let grace = self.settings.cancel_grace;
-        let join = tokio::spawn(Body { outside, run, descriptor, outcomes, grace }.run());
+        let store = Arc::clone(&self.store);
+        let body = Body { outside, run, descriptor, outcomes, grace, store };
+        let join = tokio::spawn(body.run());
         self.tasks.insert(at.command, Task { root: at.root, code, cancel, messages, join });
     }
 
@@ -158,7 +168,7 @@ impl Engine {
         self.tasks.insert(at.command, task);
     }
 
-    fn outside(&mut self, at: Address, cancel: &Arc<CancelFlag>) -> Outside {
+    pub(super) fn outside(&mut self, at: Address, cancel: &Arc<CancelFlag>) -> Outside {
         Outside {
             before: self.tasks.take_ending(at.command),
             resources: Arc::clone(&self.resources),

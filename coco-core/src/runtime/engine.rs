@@ -17,7 +17,7 @@ use super::clock::Clock;
 use super::commit::{InFlight, Queue};
 use super::effects::{Caller, ticket_of};
 use super::reload::{Read, Reloading};
-use super::request::{Line, NewSubmit, Request};
+use super::request::{Line, Offer, Request};
 use super::tasks::{Code, Tasks};
 use super::watch::Watchers;
 use crate::context::Resources;
@@ -28,7 +28,7 @@ use crate::lock::{Grant, LockRefusal};
 use crate::machine::{self, Address, Effect, Entry, Happened, Input, Machine, Output};
 use crate::recovery::StartReport;
 use crate::registry::Registry;
-use crate::store::{CommitError, Committed, Lease, Outcome, Step, Store, StoreError};
+use crate::store::{CommitError, Committed, Delivered, Lease, Outcome, Step, Store, StoreError};
 
 /// Submits that wait while the engine is busy, and steps that wait before it takes more of them.
 const SUBMIT_QUEUE: usize = 1024;
@@ -95,7 +95,7 @@ pub(super) struct Stopping {
 
 /// Where the engine hears from others.
 pub(crate) struct Ears {
-    submits: mpsc::Receiver<NewSubmit>,
+    submits: mpsc::Receiver<Offer>,
     requests: mpsc::UnboundedReceiver<Request>,
     inputs: mpsc::UnboundedReceiver<Heard>,
     reads: mpsc::UnboundedReceiver<Result<Read, StoreError>>,
@@ -194,8 +194,8 @@ impl Engine {
                 },
                 Some(page) = ears.pages.recv() => self.page_was_read(page),
                 Some(request) = ears.requests.recv() => self.requested(request),
-                Some(submit) = ears.submits.recv(), if self.takes_submits() => {
-                    self.submitted(submit);
+                Some(offer) = ears.submits.recv(), if self.takes_submits() => {
+                    self.offered(offer);
                 }
                 () = deadline => {
                     if self.deadline_passed() {
@@ -235,8 +235,8 @@ impl Engine {
             if !self.takes_submits() {
                 break;
             }
-            if let Ok(submit) = ears.submits.try_recv() {
-                self.submitted(submit);
+            if let Ok(offer) = ears.submits.try_recv() {
+                self.offered(offer);
                 took = true;
             }
         }
@@ -263,6 +263,14 @@ impl Engine {
                 let entry = Entry { name: name.into(), parameters };
                 self.happened(at, Happened::Registers { attempt, ticket, entry });
             }
+            Heard::Asked { at, attempt, ask: LeafAsk::Subscribe { key, reply } } => {
+                let ticket = self.ticket(Caller::Other(reply));
+                self.happened(at, Happened::Subscribes { attempt, ticket, key });
+            }
+            Heard::Asked { at, attempt, ask: LeafAsk::Task { task, reply } } => {
+                let ticket = self.ticket(Caller::Other(reply));
+                self.happened(at, Happened::AddsTask { attempt, ticket, task });
+            }
             Heard::Asked { at, attempt, ask: LeafAsk::Lock { lock, reply } } => {
                 let ticket = self.ticket(Caller::Other(reply));
                 self.happened(at, Happened::AsksLock { attempt, ticket, lock });
@@ -273,6 +281,9 @@ impl Engine {
     pub(super) fn happened(&mut self, at: Address, what: Happened) {
         match &what {
             Happened::Ran { attempt, .. } => self.tasks.over(at.command, Code::Leaf(*attempt)),
+            Happened::RoundOver(_) | Happened::NoEvents | Happened::TasksAsked(_) => {
+                self.tasks.over(at.command, Code::Round);
+            }
             Happened::Hooked(_) => self.tasks.over(at.command, Code::Hook),
             Happened::Polled { attempt, polled } if polled.end.is_some() => {
                 self.tasks.over(at.command, Code::Flow(*attempt));
@@ -280,7 +291,7 @@ impl Engine {
             _ => {}
         }
         if let Some(reloading) = self.reloading.get_mut(&at.root) {
-            reloading.happened.push((at, what));
+            reloading.happens(at, what);
         } else if self.is_about_absent(at, &what) {
             self.bring_back(at, what);
         } else {
@@ -324,8 +335,9 @@ impl Engine {
         done: Result<Committed, CommitError>,
     ) -> Result<(), CommitError> {
         let InFlight { steps, effects, .. } = batch;
-        let Committed { outcomes, granted } = done?;
+        let Committed { outcomes, granted, delivered } = done?;
         self.queue.committed();
+        self.count_deliveries(&effects, &delivered);
         let mut skipped = Vec::new();
         for ((step, effects), outcome) in steps.iter().zip(effects).zip(outcomes) {
             let at = Address { root: step.root, command: step.command };
@@ -360,6 +372,9 @@ impl Engine {
         }
         for Grant { root, command, number } in granted {
             self.happened(Address { root, command }, Happened::HasLocks { number });
+        }
+        for Delivered { root, command, .. } in delivered {
+            self.happened(Address { root, command }, Happened::HasEvents);
         }
         Ok(())
     }

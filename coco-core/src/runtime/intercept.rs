@@ -33,6 +33,8 @@ pub(crate) struct Interceptor(pub(crate) Arc<dyn Intercept>);
 pub(crate) enum Occasion {
     /// `execute` of a leaf.
     Execute,
+    /// A round of a callback.
+    Round,
     /// `end_successfully`.
     EndSuccessfully,
     /// `end_with_failure`.
@@ -112,6 +114,7 @@ fn injected(scope: &Scope, point: Point, reply: Reply) -> Reply {
 impl Method<'_> {
     fn occasion(&self) -> Occasion {
         match self.call {
+            Call::Round(_) => Occasion::Round,
             Call::EndSuccessfully(_) => Occasion::EndSuccessfully,
             Call::EndWithFailure(_) => Occasion::EndWithFailure,
             Call::Compensate(_) => Occasion::Compensate,

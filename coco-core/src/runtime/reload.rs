@@ -1,16 +1,18 @@
 //! Trees that are read again while the engine runs: after a rejection, and for a retry.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::effects::ticket_of;
 use super::engine::Engine;
+use crate::context::requests::AskedChild;
 use crate::entity::TreeRows;
 use crate::error::{EngineError, Error};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
 use crate::machine::step::{Step, Write};
-use crate::machine::{Address, Effect, Happened, Input, Loaded};
+use crate::machine::{Address, Effect, Forgotten, Happened, Input, Loaded};
 use crate::recovery::{self, Quarantine};
 use crate::store::{StoreError, StoreFuture};
 
@@ -52,12 +54,24 @@ struct Rejected {
     reason: String,
     /// What was to be stored after it.
     skipped: Vec<Step>,
+    /// The children that rounds had started.
+    started: HashMap<CommandId, AskedChild>,
 }
 
 impl Reloading {
     /// A tree that the machine does not hold.
     pub(super) fn absent(at: Address, what: Happened) -> Self {
         Self { rejected: None, happened: vec![(at, what)] }
+    }
+
+    /// Something happens to a command of the tree. That it has events is told once: they may come
+    /// in a storm.
+    pub(super) fn happens(&mut self, at: Address, what: Happened) {
+        let is_event = |what: &Happened| matches!(what, Happened::HasEvents);
+        let is_told = || self.happened.iter().any(|(to, told)| *to == at && is_event(told));
+        if !is_event(&what) || !is_told() {
+            self.happened.push((at, what));
+        }
     }
 
     /// Whether locks that the tree waited for were granted.
@@ -98,7 +112,7 @@ impl Engine {
     /// The tree is forgotten and read again, with the rejection in place of what was rejected.
     pub(super) fn rejected(&mut self, step: &Step, effects: &[Effect], reason: String) {
         let root = step.root;
-        let held = self.machine.forget(root);
+        let Forgotten { held, started } = self.machine.forget(root);
         let is_root = |write: &Write| matches!(write, Write::Insert(row) if row.command_id == root);
         if let Some(caller) = ticket_of(effects).and_then(|ticket| self.callers.remove(&ticket)) {
             caller.refuse(Error::other(format!("the store refused the command: {reason}")));
@@ -111,7 +125,7 @@ impl Engine {
         if *times > MOST_REFUSALS {
             return self.give_up(step, held, &reason);
         }
-        let rejected = Some(Rejected { step: step.clone(), reason, skipped: Vec::new() });
+        let rejected = Some(Rejected { step: step.clone(), reason, skipped: Vec::new(), started });
         self.reloading.insert(root, Reloading { rejected, happened: Vec::new() });
         for (step, effects) in self.queue.take_tree(root).into_iter().chain(held) {
             self.skipped(step, &effects);
@@ -182,9 +196,10 @@ impl Engine {
                     let ticket = happened.ticket();
                     let caller = ticket.and_then(|ticket| self.callers.remove(&ticket));
                     let refusal = match happened {
-                        Happened::Registers { .. } | Happened::AsksLock { .. } => {
-                            quarantine.reason.clone().into()
-                        }
+                        Happened::Registers { .. }
+                        | Happened::AsksLock { .. }
+                        | Happened::Subscribes { .. }
+                        | Happened::AddsTask { .. } => quarantine.reason.clone().into(),
                         _ => EngineError::NotStuck(at.command).into(),
                     };
                     if let Some(caller) = caller {
@@ -196,12 +211,12 @@ impl Engine {
             (ReadWhy::Rejected | ReadWhy::Absent, Ok(tree)) => {
                 let Some(reloading) = self.reloading.remove(&root) else { return };
                 let Reloading { rejected: Some(rejected), happened } = reloading else { return };
-                let Rejected { step, reason, skipped } = rejected;
+                let Rejected { step, reason, skipped, started } = rejected;
                 // What is over but not told yet is told after the tree is back.
                 let over = happened.iter().filter(|(_, what)| what.is_over());
                 let mut running = self.tasks.drop_flows(root);
                 running.extend(over.map(|(at, _)| at.command));
-                let cause = Loaded::Rejected { step, reason, skipped, running };
+                let cause = Loaded::Rejected { step, reason, skipped, started, running };
                 self.tell(Input::Load(Box::new(tree.because(cause))));
                 for (at, happened) in happened {
                     self.happened(at, happened);

@@ -9,6 +9,7 @@ use super::effects::Caller;
 use super::engine::Engine;
 use super::watch::Standing;
 use super::why::Question;
+use crate::entity::Published;
 use crate::error::{EngineError, Result};
 use crate::id::CommandId;
 use crate::machine::step::Step;
@@ -18,8 +19,14 @@ use crate::machine::{Address, Effect, Happened, Input, Submit};
 #[derive(Clone)]
 pub(crate) struct Line {
     /// Bounded: who submits waits while the engine is busy.
-    pub(crate) submits: mpsc::Sender<NewSubmit>,
+    pub(crate) submits: mpsc::Sender<Offer>,
     pub(crate) requests: mpsc::UnboundedSender<Request>,
+}
+
+/// What waits while the engine is busy.
+pub(crate) enum Offer {
+    Submit(Box<NewSubmit>),
+    Publish { event: Published, reply: oneshot::Sender<Result<usize>> },
 }
 
 /// A root to submit, and who waits for it. The engine gives it its ticket.
@@ -82,7 +89,14 @@ impl Line {
 }
 
 impl Engine {
-    pub(super) fn submitted(&mut self, NewSubmit { mut submit, reply }: NewSubmit) {
+    pub(super) fn offered(&mut self, offer: Offer) {
+        match offer {
+            Offer::Submit(submit) => self.submitted(*submit),
+            Offer::Publish { event, reply } => self.published(event, reply),
+        }
+    }
+
+    fn submitted(&mut self, NewSubmit { mut submit, reply }: NewSubmit) {
         if self.stopping.is_some() {
             return drop(reply.send(Err(EngineError::Shutdown.into())));
         }

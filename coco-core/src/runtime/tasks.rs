@@ -38,6 +38,8 @@ pub(super) enum Code {
     Leaf(i32),
     /// This attempt of a flow.
     Flow(i32),
+    /// A round of its callback.
+    Round,
     /// An end hook, or what undoes something.
     Hook,
 }

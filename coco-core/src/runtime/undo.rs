@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::body::{Method, Outside};
+use super::body::{Method, Outside, new_id};
 use super::reload::read_again;
 use crate::caught::caught;
 use crate::context::RunOf;
@@ -101,13 +101,15 @@ impl UndoBody {
         };
         let run_of = RunOf {
             id,
+            root: self.run.at.root,
+            new_id,
             attempt: u32::try_from(attempt).unwrap_or(0),
             hook_attempt: u32::try_from(self.run.hook_attempt).unwrap_or(0),
             parent: None,
             locks: locks.into(),
         };
         let (fields, outside) = (&*fields, &self.outside);
-        let (asks, grace) = (None, None);
-        Method { descriptor, fields, call, run_of, asks, grace, outside }.run().await
+        let (next_position, asks, grace) = (0, None, None);
+        Method { descriptor, fields, call, run_of, next_position, asks, grace, outside }.run().await
     }
 }

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::engine::Engine;
 use crate::lock::LockTable;
 use crate::machine::{Address, Why};
+use crate::time::Timestamp;
 
 /// Who asks about a command, and what is stored about its locks.
 pub(crate) struct Question {
@@ -21,8 +22,8 @@ pub(crate) enum Known {
     /// Why it does not go on; none when it has ended.
     Why(Option<Why>),
     /// The store has to say. `rests`: the tree was in memory, and comes back when something
-    /// happens.
-    NotHere { rests: bool },
+    /// happens, or at this time for this command.
+    NotHere { rests: Option<Option<Timestamp>> },
 }
 
 impl Engine {
@@ -35,9 +36,8 @@ impl Engine {
         } else if self.has_ended(root) {
             Known::Why(None)
         } else {
-            Known::NotHere {
-                rests: self.reloading.contains_key(&root) || self.admission.has_rested(root),
-            }
+            let rests = self.reloading.contains_key(&root) || self.admission.has_rested(root);
+            Known::NotHere { rests: rests.then(|| self.alarms.next_of(at.command)) }
         };
         // Who asked may have gone.
         drop(reply.send(known));

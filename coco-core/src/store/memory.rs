@@ -1,14 +1,19 @@
 //! A store in memory: for tests, and for what need not survive the process.
 
+mod inbox;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::inbox::Inboxes;
 use super::{
     CommitError, Committed, Lease, LockRows, Outcome, Step, Store, StoreError, StoreFuture, Write,
 };
-use crate::entity::{Audit, CommandEntity, Compensation, OnceResult, Sleep, TreeRows};
+use crate::entity::{
+    Audit, CommandEntity, Compensation, Delivery, OnceResult, Sleep, Task, TreeRows,
+};
 use crate::id::CommandId;
 use crate::lock::{Answer, HeldLock, Lock, LockRequest, LockTable};
 
@@ -97,6 +102,14 @@ impl Store for MemoryStore {
         })
     }
 
+    fn inbox(
+        &self,
+        command: CommandId,
+        limit: usize,
+    ) -> StoreFuture<'_, Result<Vec<Delivery>, StoreError>> {
+        Box::pin(async move { Ok(self.state().inboxes.of(command, limit)) })
+    }
+
     fn locks(&self, behind: Option<CommandId>) -> StoreFuture<'_, Result<LockRows, StoreError>> {
         Box::pin(async move {
             let locks = &self.state().locks;
@@ -123,6 +136,8 @@ struct State {
     once_results: BTreeMap<(CommandId, i32), OnceResult>,
     sleeps: BTreeMap<(CommandId, i32), Sleep>,
     compensations: BTreeMap<(CommandId, i32), Compensation>,
+    tasks: BTreeMap<(CommandId, i32), Task>,
+    inboxes: Inboxes,
     audit: Vec<Audit>,
     submit_keys: HashMap<Arc<str>, CommandId>,
     members: BTreeMap<CommandId, Vec<CommandId>>,
@@ -145,8 +160,11 @@ impl State {
             }
             outcomes.push(outcome);
         }
-        let granted = self.locks.grant();
-        Committed { outcomes, granted: granted.iter().map(LockRequest::grant).collect() }
+        let applied = steps.iter().enumerate().zip(&outcomes);
+        let applied = applied.filter(|(_, outcome)| **outcome == Outcome::Applied);
+        let delivered = self.inboxes.apply(applied.map(|(step, _)| step));
+        let granted = self.locks.grant().iter().map(LockRequest::grant).collect();
+        Committed { outcomes, granted, delivered }
     }
 
     fn apply(&mut self, step: &Step) -> Outcome {
@@ -169,9 +187,9 @@ impl State {
         for write in &step.writes {
             match write {
                 Write::Release(owner) => self.locks.release(*owner),
-                Write::LeaveLine(owner, number) => self.locks.leave_line(*owner, Some(*number)),
-                Write::ReleaseOne { owner, group, key } => {
-                    self.locks.release_one(*owner, group, key);
+                Write::LeaveLine(owner, number) => self.locks.leave_line(*owner, *number),
+                Write::ReleaseOne { owner, lock, since } => {
+                    self.locks.release_one(*owner, lock, *since);
                 }
                 Write::Pass { from, to, command_type } => {
                     self.locks.pass(*from, *to, command_type);
@@ -230,6 +248,20 @@ impl State {
                     entry.compensated_at = Some(*at);
                     draft.compensations.insert(key, entry);
                 }
+                Write::Task(task) => {
+                    self.known(&draft, task.command_id)?;
+                    let key = (task.command_id, task.position);
+                    add(&self.tasks, &mut draft.tasks, key, task, "task")?;
+                }
+                Write::TaskEnded(id, position, at, failure) => {
+                    let key = (*id, *position);
+                    let stored = draft.tasks.get(&key).or_else(|| self.tasks.get(&key));
+                    let mut task = stored.ok_or_else(|| absent(*id))?.clone();
+                    (task.ended_at, task.failure) = (Some(*at), failure.clone());
+                    draft.tasks.insert(key, task);
+                }
+                Write::Subscribe(subscription) => self.known(&draft, subscription.command_id)?,
+                Write::Publish(_) | Write::Handled(..) | Write::Unsubscribe(_) => {}
                 Write::Audit(entry) => draft.audit.push((**entry).clone()),
                 Write::Pass { to, .. } => self.known(&draft, *to)?,
                 Write::Release(_) | Write::LeaveLine(..) | Write::ReleaseOne { .. } => {}
@@ -294,6 +326,7 @@ impl State {
         self.once_results.extend(draft.once_results);
         self.sleeps.extend(draft.sleeps);
         self.compensations.extend(draft.compensations);
+        self.tasks.extend(draft.tasks);
         self.audit.extend(draft.audit);
     }
 
@@ -301,8 +334,17 @@ impl State {
         let members = self.members.get(&root)?;
         let commands = members.iter().filter_map(|id| self.commands.get(id)).cloned().collect();
         let (once_results, sleeps) = (of(members, &self.once_results), of(members, &self.sleeps));
-        let compensations = of(members, &self.compensations);
-        Some(TreeRows { commands, once_results, sleeps, compensations, unreadable: None })
+        let (compensations, tasks) = (of(members, &self.compensations), of(members, &self.tasks));
+        let subscriptions = members.iter().flat_map(|id| self.inboxes.subscriptions(*id));
+        Some(TreeRows {
+            commands,
+            once_results,
+            sleeps,
+            compensations,
+            subscriptions: subscriptions.cloned().collect(),
+            tasks,
+            unreadable: None,
+        })
     }
 }
 
@@ -335,6 +377,7 @@ struct Draft {
     once_results: BTreeMap<(CommandId, i32), OnceResult>,
     sleeps: BTreeMap<(CommandId, i32), Sleep>,
     compensations: BTreeMap<(CommandId, i32), Compensation>,
+    tasks: BTreeMap<(CommandId, i32), Task>,
     audit: Vec<Audit>,
 }
 

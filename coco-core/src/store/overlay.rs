@@ -4,7 +4,7 @@ use crate::entity::Progress;
 
 impl Progress {
     /// Lays `newer` over what is stored: `state`, `return_value`, `failure`, `end_order`,
-    /// `ended_at`, `started_at`, `cancelled`, `undo` and `compensated_at` stay where `newer` has
+    /// `ended_at`, `started_at`, `cancelled`, `seen`, `undo` and `compensated_at` stay where `newer` has
     /// none, and everything else is replaced.
     pub fn overlay(&mut self, newer: &Self) {
         let stored = std::mem::replace(self, newer.clone());
@@ -15,6 +15,7 @@ impl Progress {
         self.ended_at = self.ended_at.or(stored.ended_at);
         self.started_at = self.started_at.or(stored.started_at);
         self.cancelled = self.cancelled.take().or(stored.cancelled);
+        self.seen = self.seen.or(stored.seen);
         self.undo = self.undo.or(stored.undo);
         self.compensated_at = self.compensated_at.or(stored.compensated_at);
     }

@@ -27,6 +27,7 @@ mod audit;
 mod data;
 pub(crate) mod decisions;
 mod hostile;
+mod inbox;
 mod keys;
 mod lines;
 mod locks;
@@ -34,6 +35,7 @@ mod ownership;
 mod passes;
 mod rows;
 mod sample;
+mod tasks;
 mod trees;
 mod undo;
 mod unreadable;
@@ -44,12 +46,14 @@ pub use self::audit::*;
 pub use self::data::*;
 pub use self::decisions::requests_are_decided_by_the_table;
 pub use self::hostile::*;
+pub use self::inbox::*;
 pub use self::keys::*;
 pub use self::lines::*;
 pub use self::locks::*;
 pub use self::ownership::*;
 pub use self::passes::*;
 pub use self::rows::*;
+pub use self::tasks::*;
 pub use self::trees::*;
 pub use self::undo::*;
 pub use self::unreadable::*;
@@ -156,6 +160,9 @@ macro_rules! store_conformance {
 
             requests_are_decided_by_the_table
 
+            a_start_that_has_a_lock_closes_no_cycle
+            what_a_command_has_is_not_asked_for_again
+            who_waits_for_an_ancestor_is_passed_on_all_its_keys
             a_cycle_is_refused
             a_line_survives_the_engine
             a_pass_lets_in_a_sibling
@@ -202,11 +209,35 @@ macro_rules! store_conformance {
             audit_comes_back_oldest_first
             audits_keep_apart
 
+            a_refused_step_says_nothing
+            a_star_stands_for_any_segment
+            a_subscription_of_an_absent_command_is_rejected
+            a_subscription_of_the_same_batch_counts
+            an_event_beside_a_rejected_step
+            an_event_for_nobody
+            an_event_goes_to_who_listens
+            an_event_is_delivered_once
+            an_inbox_survives_the_engine
+            events_are_numbered_in_their_order
+            subscriptions_come_back
+            ten_thousand_events_for_one_command
+            two_subscriptions_deliver_once
+            what_is_handled_waits_no_more
+            who_listens_no_more_is_forgotten
+
+            a_second_task_is_rejected_alone
+            a_task_that_is_over_in_its_batch
+            tasks_come_back
+            the_end_of_a_task_changes_its_columns_only
+            what_is_absent_is_not_over
+
             a_mebibyte_of_parameters
+            a_nul_in_an_event_is_never_cut_off
             a_nul_is_never_cut_off
             a_status_of_a_newer_program_is_unknown
             hostile_text_as_submit_keys
             hostile_text_comes_back
+            hostile_text_in_events
             hostile_text_locks
 
             an_unreadable_row_is_its_trees_only
@@ -247,12 +278,14 @@ mod tests {
             include_str!("conformance/data.rs"),
             include_str!("conformance/decisions.rs"),
             include_str!("conformance/hostile.rs"),
+            include_str!("conformance/inbox.rs"),
             include_str!("conformance/keys.rs"),
             include_str!("conformance/lines.rs"),
             include_str!("conformance/locks.rs"),
             include_str!("conformance/ownership.rs"),
             include_str!("conformance/passes.rs"),
             include_str!("conformance/rows.rs"),
+            include_str!("conformance/tasks.rs"),
             include_str!("conformance/trees.rs"),
             include_str!("conformance/undo.rs"),
             include_str!("conformance/unreadable.rs"),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::entity::{Audit, CommandEntity, TreeRows};
+use crate::entity::{Audit, CommandEntity, Delivery, TreeRows};
 use crate::id::CommandId;
 use crate::store::{
     CommitError, Committed, Lease, LockRows, Outcome, Step, Store, StoreError, StoreFuture,
@@ -156,14 +156,18 @@ impl<S: Store> Store for FaultyStore<S> {
             let sorted = self.faults.sort_out(&steps);
             let kept = steps.iter().zip(&sorted).filter(|(_, outcome)| outcome.is_none());
             let kept: Vec<_> = kept.map(|(step, _)| step.clone()).collect();
-            let Committed { outcomes, granted } = self.inner.commit(lease, kept.into()).await?;
+            let Committed { outcomes, granted, mut delivered } =
+                self.inner.commit(lease, kept.into()).await?;
+            let places: Vec<_> =
+                (0..sorted.len()).filter(|place| sorted[*place].is_none()).collect();
+            delivered.iter_mut().for_each(|delivered| delivered.step = places[delivered.step]);
             let mut outcomes = outcomes.into_iter();
             if self.faults.dies(Crash::After(number)) {
                 return Err(CommitError::Lost);
             }
             let outcomes = sorted.into_iter().map(|sorted| sorted.or_else(|| outcomes.next()));
             let outcomes = outcomes.map(|outcome| outcome.unwrap_or(Outcome::Skipped)).collect();
-            Ok(Committed { outcomes, granted })
+            Ok(Committed { outcomes, granted, delivered })
         })
     }
 
@@ -185,6 +189,14 @@ impl<S: Store> Store for FaultyStore<S> {
 
     fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>> {
         self.inner.audit(root)
+    }
+
+    fn inbox(
+        &self,
+        command: CommandId,
+        limit: usize,
+    ) -> StoreFuture<'_, Result<Vec<Delivery>, StoreError>> {
+        self.inner.inbox(command, limit)
     }
 
     fn locks(&self, behind: Option<CommandId>) -> StoreFuture<'_, Result<LockRows, StoreError>> {

@@ -81,7 +81,10 @@ impl Plan {
         match (self, occasion) {
             (_, Occasion::Compensate | Occasion::UndoCommand) => false,
             (Self::Again, Occasion::Execute) => spec.idempotent,
-            (Self::Again, Occasion::EndSuccessfully | Occasion::EndWithFailure) => true,
+            (
+                Self::Again,
+                Occasion::Round | Occasion::EndSuccessfully | Occasion::EndWithFailure,
+            ) => true,
             (Self::Fail | Self::FailAndUndoTwice, occasion) => occasion == Occasion::Execute,
         }
     }
@@ -102,6 +105,7 @@ impl Intercept for Script {
             return Answer::Run;
         };
         state.target = Some(match occasion {
+            Occasion::Round => format!("a round of `{}`", spec.name),
             Occasion::EndSuccessfully => format!("`end_successfully` of `{}`", spec.name),
             Occasion::EndWithFailure => format!("`end_with_failure` of `{}`", spec.name),
             _ => format!("`{}`", spec.name),

@@ -22,6 +22,7 @@ mod dice;
 mod ledger;
 mod oracle;
 mod report;
+mod rounds;
 mod runtime;
 mod script;
 mod task;

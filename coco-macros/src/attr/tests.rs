@@ -6,7 +6,7 @@ use super::*;
 
 const ATTR: Attr = Attr {
     name: "command",
-    keys: &["name", "lock", "needs", "number", "pause", "list", "patient", "idempotent"],
+    keys: &["name", "lock", "needs", "number", "pause", "list", "patient", "route", "idempotent"],
 };
 const LIST: Attr = Attr { name: "list", keys: &["number", "pause"] };
 
@@ -19,13 +19,15 @@ struct Read {
     pause: Slot<Duration>,
     list: Slot<(Slot<u32>, Slot<Duration>)>,
     patient: Slot<Option<Duration>>,
+    route: Slot<String>,
     idempotent: Slot<()>,
     errors: Errors,
 }
 
 fn read(attribute: &Attribute) -> Read {
     let mut read = Read::default();
-    let Read { name, lock, needs, number, pause, list, patient, idempotent, errors } = &mut read;
+    let Read { name, lock, needs, number, pause, list, patient, route, idempotent, errors } =
+        &mut read;
     ATTR.read(attribute, errors, |key_name, key| match key_name {
         "name" => key.text(name),
         "lock" => key.word("lock scope", &[("None", 0), ("Execution", 1)], lock),
@@ -41,6 +43,13 @@ fn read(attribute: &Attribute) -> Read {
             Ok(inner)
         }),
         "patient" => key.flag_or_duration(patient),
+        "route" => key.path_of(&["North"], route, |path, errors| {
+            if path.is_ident("South") {
+                errors.push(path.span(), "not south");
+                return None;
+            }
+            Some(written(&path))
+        }),
         _ => key.flag(idempotent),
     });
     read
@@ -80,6 +89,17 @@ fn a_flag_that_may_have_a_duration() {
 }
 
 #[test]
+fn a_path_may_have_arguments() {
+    for path in ["North", "a::B", "::a::B", "crate::a::B<3>", "B<'static, Vec<u8>, { 1 + 1 }>"] {
+        let tokens: proc_macro2::TokenStream = path.parse().unwrap();
+        let read = read(&parse_quote!(#[command(route = #tokens, name = "a")]));
+        assert_eq!(read.errors.texts(), [""; 0]);
+        assert_eq!(read.route.value(), Some(&path.replace(' ', "")));
+        assert!(read.name.value().is_some());
+    }
+}
+
+#[test]
 fn all_mistakes_of_one_attribute() {
     let read = read(&parse_quote!(
         #[command(lok = Execution, lock = Exec, name = 5, wait(a, b), name = "b", needs)]
@@ -91,7 +111,7 @@ fn all_mistakes_of_one_attribute() {
             "unknown lock scope `Exec`; expected one of `None`, `Execution`",
             "write `name = \"…\"`",
             "unknown key `wait` in `#[command(…)]`; expected one of `name`, `lock`, `needs`, \
-             `number`, `pause`, `list`, `patient`, `idempotent`",
+             `number`, `pause`, `list`, `patient`, `route`, `idempotent`",
             "`name` is given twice",
             "write `needs(Type, …)`",
         ]
@@ -118,6 +138,10 @@ fn values_of_the_wrong_form() {
         (parse_quote!(#[command(patient = true)]), "write `patient = \"30s\"`, or only `patient`"),
         (parse_quote!(#[command(patient("30s"))]), "write `patient = \"30s\"`, or only `patient`"),
         (parse_quote!(#[command(patient, patient = "1s")]), "`patient` is given twice"),
+        (parse_quote!(#[command(route)]), "write `route = North|some::path`"),
+        (parse_quote!(#[command(route = "North")]), "write `route = North|some::path`"),
+        (parse_quote!(#[command(route(North))]), "write `route = North|some::path`"),
+        (parse_quote!(#[command(route = South)]), "not south"),
         (parse_quote!(#[command(list)]), "write `list(number = 5)`"),
         (parse_quote!(#[command(list = 5)]), "write `list(number = 5)`"),
     ] {
@@ -151,8 +175,26 @@ fn a_path_is_no_key() {
     assert_eq!(
         read.errors.texts(),
         ["unknown key `my::name` in `#[command(…)]`; expected one of `name`, `lock`, \
-          `needs`, `number`, `pause`, `list`, `patient`, `idempotent`"]
+          `needs`, `number`, `pause`, `list`, `patient`, `route`, `idempotent`"]
     );
+}
+
+#[test]
+fn the_nearest_word() {
+    let known = ["SerialChildren", "ConcurrentChildren", "Polling"];
+    for (written, expected) in [
+        ("SerialChild", Some("SerialChildren")),
+        ("serial_children", Some("SerialChildren")),
+        ("ConcurrentChildern", Some("ConcurrentChildren")),
+        ("Poling", Some("Polling")),
+        ("Serial", None),
+        ("ParallelChildren", None),
+        ("Poller", None),
+        ("AnyOf", None),
+        ("", None),
+    ] {
+        assert_eq!(nearest(written, &known), expected, "{written}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use syn::{DeriveInput, parse_quote};
 
 use super::*;
 
-fn mistakes(input: &DeriveInput) -> Vec<String> {
+pub(super) fn mistakes(input: &DeriveInput) -> Vec<String> {
     let mut errors = Errors::default();
     check(&Command::read(input, &mut errors), &mut errors);
     errors.texts()
@@ -220,13 +220,6 @@ fn one_message_a_mistake() {
         ),
         (
             parse_quote!(
-                #[command(idempotent, callback = SerialChildren)]
-                struct A;
-            ),
-            "the code of a flow always runs again",
-        ),
-        (
-            parse_quote!(
                 #[command(retry())]
                 struct A;
             ),
@@ -280,13 +273,6 @@ fn one_message_a_mistake() {
                 struct A;
             ),
             "the longest pause is shorter",
-        ),
-        (
-            parse_quote!(
-                #[command(callback = SerialChildren, retry(attempts = 2))]
-                struct A;
-            ),
-            "a flow is not retried",
         ),
         (
             parse_quote!(
@@ -379,10 +365,6 @@ fn one_mistake_is_not_two() {
         ),
         parse_quote!(
             #[command(needs)]
-            struct A;
-        ),
-        parse_quote!(
-            #[command(callback = Serial, idempotent)]
             struct A;
         ),
         parse_quote!(

@@ -19,7 +19,7 @@ pub(crate) use self::known::{Known, OF_NOBODY, Waiter};
 #[derive(Debug, Default)]
 pub(crate) struct LockChanges<'k> {
     table: LockTable,
-    last_place: Option<i64>,
+    last_rank: Option<i64>,
     knows_cycles: bool,
     unreadable: Option<&'k BTreeSet<CommandId>>,
     held: HashMap<CommandId, Vec<&'k HeldLock>>,
@@ -33,8 +33,8 @@ impl<'k> LockChanges<'k> {
     /// Nothing yet.
     pub(crate) fn new(known: &'k Known) -> Self {
         let LockRows { held, waiting } = &known.rows;
-        let last_place = known.last_place.unwrap_or(0);
-        let table = LockTable::new(held.iter().cloned(), waiting.iter().cloned(), last_place);
+        let last_rank = known.last_rank.unwrap_or(0);
+        let table = LockTable::new(held.iter().cloned(), waiting.iter().cloned(), last_rank);
         let mut held_by: HashMap<_, Vec<_>> = HashMap::new();
         for lock in held {
             held_by.entry(lock.owner).or_default().push(lock);
@@ -42,7 +42,7 @@ impl<'k> LockChanges<'k> {
         let waiting = waiting.iter().map(|it| ((it.request.owner, it.request.number), it));
         Self {
             table,
-            last_place: known.last_place,
+            last_rank: known.last_rank,
             knows_cycles: known.cycles,
             unreadable: Some(&known.unreadable),
             held: held_by,
@@ -61,14 +61,13 @@ impl<'k> LockChanges<'k> {
         let answer = self.table.decide(request);
         let may_wait =
             matches!(answer, Ok(Answer::Waits { .. }) | Err(LockRefusal::WouldDeadlock(_)));
-        let in_line = self.waiting.get(&(request.owner, request.number));
-        let in_line = in_line.copied().filter(|stored| self.waits(stored));
-        // Nobody waits for the start of a root, unless it is in line.
-        self.may_close_a_cycle |= may_wait
-            && match in_line {
-                Some(stored) => stored.request.locks != request.locks,
-                None => request.number != 0 || !request.ancestors.is_empty(),
-            };
+        // Nobody waits for the start of a root, unless it is in line, or has something already.
+        let may_be_waited_for = request.number != 0
+            || !request.ancestors.is_empty()
+            || self.table.rank_of(request).is_some()
+            || self.table.holds_any(request.owner);
+        let waits_already = self.table.in_line(request).is_some();
+        self.may_close_a_cycle |= may_wait && may_be_waited_for && !waits_already;
         let answer = answer?;
         self.table.ask(request)?;
         match answer {
@@ -88,10 +87,11 @@ impl<'k> LockChanges<'k> {
                 self.released.insert(*from);
                 self.table.pass(*from, *to, command_type);
             }
-            Write::LeaveLine(owner, number) => self.table.leave_line(*owner, Some(*number)),
-            Write::ReleaseOne { owner, group, key } => {
-                self.released_ones.insert((*owner, group.to_string(), key.clone()));
-                self.table.release_one(*owner, group, key);
+            Write::LeaveLine(owner, number) => self.table.leave_line(*owner, *number),
+            Write::ReleaseOne { owner, lock, since } => {
+                let name = || (*owner, lock.group.to_string(), lock.key.clone());
+                let is_free = self.table.release_one(*owner, lock, *since);
+                self.released_ones.extend(is_free.then(name));
             }
             _ => {}
         }
@@ -112,10 +112,10 @@ impl<'k> LockChanges<'k> {
         self.may_close_a_cycle && !self.knows_cycles
     }
 
-    /// The last place in the line, if anybody may be in it.
-    pub(crate) fn last_place(&self) -> Option<i64> {
-        let last = self.table.waiting().last().map(|waiting| waiting.place);
-        last.max(self.last_place)
+    /// The last rank in the line, if anybody may be in it.
+    pub(crate) fn last_rank(&self) -> Option<i64> {
+        let last = self.table.waiting().last().map(|waiting| waiting.rank);
+        last.max(self.last_rank)
     }
 
     /// Whose stored locks are deleted, before any are inserted.
@@ -154,12 +154,12 @@ impl<'k> LockChanges<'k> {
     pub(crate) fn joined(&self) -> impl Iterator<Item = &WaitingRequest> {
         self.table.waiting().filter(|waiting| {
             let of = (waiting.request.owner, waiting.request.number);
-            self.waiting.get(&of).is_none_or(|stored| stored.place != waiting.place)
+            self.waiting.get(&of).is_none_or(|stored| stored.rank != waiting.rank)
         })
     }
 
-    /// Whether a request still waits at its place.
+    /// Whether a request still waits at its rank.
     fn waits(&self, waiting: &WaitingRequest) -> bool {
-        self.table.place_of(&waiting.request) == Some(waiting.place)
+        self.table.rank_of(&waiting.request) == Some(waiting.rank)
     }
 }

@@ -1,22 +1,27 @@
 //! The statements of a batch for SQLite: one text for any number of rows, which come as one JSON
-//! array of arrays. Identities are hexadecimal digits in it.
+//! array of arrays. Identities are hexadecimal digits in it; but those that every command has are
+//! bound as bytes beside it, which costs much less.
 //!
 //! What a row costs is mostly the columns that are taken out of the JSON, so `jsonb_each` (which
-//! parses once) is used throughout, and columns that no row of the batch has are not sent.
+//! parses once) is used throughout, paths are written out (of an index SQLite makes one for every
+//! row), and columns that no row of the batch has are not sent.
 
+pub(crate) mod inbox;
 mod locks;
 mod rows;
 mod statements;
 
+use coco_core::CommandId;
 use coco_core::entity::{CommandEntity, Progress};
 
+use self::inbox::{INSERT_SUBSCRIPTIONS, INSERT_TASKS, Listening, Outside, UPDATE_TASKS};
 use self::locks::{
     DELETE_LOCKS, DELETE_ONE_LOCK, DELETE_WAITERS, Held, INSERT_LOCKS, INSERT_WAITERS, Waiter,
 };
 pub(crate) use self::locks::{READ_HELD, READ_HOLDERS, READ_LINE, READ_TREES, holders, line};
-use self::rows::{Answer, Audited, Command, End, Once, Registered, Slept, Start, Update};
+use self::rows::{Answer, Audited, Command, End, Once, Registered, Slept, Start, Update, bytes};
 pub(crate) use self::rows::{Id, array};
-pub(crate) use self::statements::{BEGIN, FENCE, READ_TAKEN_KEYS};
+pub(crate) use self::statements::{BEGIN, READ_TAKEN_KEYS};
 use self::statements::{
     INSERT_ANSWERS, INSERT_AUDIT, INSERT_COMMANDS, INSERT_COMPENSATIONS, INSERT_ONCE_RESULTS,
     INSERT_SLEEPS, INSERT_STARTS, UPDATE_COMMANDS, UPDATE_COMPENSATED, UPDATE_ENDS, UPDATE_UNDONE,
@@ -28,54 +33,87 @@ use super::Plan;
 pub(crate) struct Bound {
     pub(crate) sql: &'static str,
     pub(crate) rows: String,
+    /// The identities in the rows that are not in the JSON.
+    pub(crate) identities: Vec<u8>,
     /// How many rows it must touch, where less would be an error.
     pub(crate) touches: Option<u64>,
+}
+
+impl Bound {
+    /// None for no rows.
+    fn new(sql: &'static str, rows: Option<String>) -> Option<Self> {
+        rows.map(|rows| Self { sql, rows, identities: Vec::new(), touches: None })
+    }
+
+    fn with<const N: usize>(
+        self,
+        identities: impl ExactSizeIterator<Item = [CommandId; N]>,
+    ) -> Self {
+        Self { identities: bytes(identities), ..self }
+    }
+
+    const fn touching(mut self, rows: usize) -> Self {
+        self.touches = Some(rows as u64);
+        self
+    }
 }
 
 /// The statements that write `plan`, in their order; none for what it does not have. What is
 /// changed was stored before the batch, so it is changed before anything is inserted.
 pub(crate) fn statements(plan: &Plan<'_, '_>) -> Result<Vec<Bound>, serde_json::Error> {
     let mut statements = Vec::new();
-    let mut add = |sql, rows: Option<String>, touches| {
-        statements.extend(rows.map(|rows| Bound { sql, rows, touches }));
-    };
-    add(DELETE_LOCKS, array(plan.locks.released().map(Id))?, None);
+    let mut add = |bound: Option<Bound>| statements.extend(bound);
+    add(Bound::new(DELETE_LOCKS, array(plan.locks.released().map(Id))?));
     let ones = plan.locks.released_ones().map(|(owner, group, key)| (Id(*owner), group, key));
-    add(DELETE_ONE_LOCK, array(ones)?, None);
+    add(Bound::new(DELETE_ONE_LOCK, array(ones)?));
     let left = plan.locks.left().map(|(owner, number)| (Id(owner), number));
-    add(DELETE_WAITERS, array(left)?, None);
-    let touches = Some(plan.updates.len() as u64);
-    if plan.updates.iter().all(|(_, progress)| is_end(progress)) {
-        let ends = plan.updates.iter().map(|(id, progress)| End(*id, progress));
-        add(UPDATE_ENDS, array(ends)?, touches);
+    add(Bound::new(DELETE_WAITERS, array(left)?));
+    let updated = plan.updates.iter().map(|(id, _)| [*id]);
+    let updates = plan.updates.iter().map(|(_, progress)| &**progress);
+    let updates = if updates.clone().all(is_end) {
+        Bound::new(UPDATE_ENDS, array(updates.map(End))?)
     } else {
-        let updates = plan.updates.iter().map(|(id, progress)| Update(*id, progress));
-        add(UPDATE_COMMANDS, array(updates)?, touches);
-    }
-    let touches = Some(plan.compensated.len() as u64);
+        Bound::new(UPDATE_COMMANDS, array(updates.map(Update))?)
+    };
+    add(updates.map(|bound| bound.with(updated).touching(plan.updates.len())));
     let compensated = plan.compensated.iter().map(|(id, at)| (Id(*id), at));
-    add(UPDATE_COMPENSATED, array(compensated)?, touches);
-    let touches = Some(plan.undone.len() as u64);
+    let compensated = Bound::new(UPDATE_COMPENSATED, array(compensated)?);
+    add(compensated.map(|bound| bound.touching(plan.compensated.len())));
     let undone = plan.undone.iter().map(|((id, position), at)| (Id(*id), position, at));
-    add(UPDATE_UNDONE, array(undone)?, touches);
-    if plan.inserts.iter().all(|entity| is_start(entity)) {
-        add(INSERT_STARTS, array(plan.inserts.iter().map(|entity| Start(entity)))?, None);
+    let undone = Bound::new(UPDATE_UNDONE, array(undone)?);
+    add(undone.map(|bound| bound.touching(plan.undone.len())));
+    let ended = plan.tasks_ended.iter().map(|((id, position), (at, failure))| {
+        (Id(*id), position, at, failure.map(AsRef::<str>::as_ref))
+    });
+    let ended = Bound::new(UPDATE_TASKS, array(ended)?);
+    add(ended.map(|bound| bound.touching(plan.tasks_ended.len())));
+    let inserts = plan.inserts.iter().map(|entity| &**entity);
+    let inserted = inserts.clone().map(|row| {
+        let parent = row.parent_command_id.unwrap_or(row.command_id);
+        [row.command_id, parent, row.root_command_id]
+    });
+    let inserts = if inserts.clone().all(is_start) {
+        Bound::new(INSERT_STARTS, array(inserts.map(Start))?)
     } else {
-        add(INSERT_COMMANDS, array(plan.inserts.iter().map(|entity| Command(entity)))?, None);
-    }
-    add(INSERT_LOCKS, array(plan.locks.granted().map(Held))?, None);
-    add(INSERT_WAITERS, array(plan.locks.joined().flat_map(Waiter::of))?, None);
-    if plan.once_results.iter().all(|result| result.lock.is_none()) {
+        Bound::new(INSERT_COMMANDS, array(inserts.map(Command))?)
+    };
+    add(inserts.map(|bound| bound.with(inserted)));
+    add(Bound::new(INSERT_LOCKS, array(plan.locks.granted().map(Held))?));
+    add(Bound::new(INSERT_WAITERS, array(plan.locks.joined().flat_map(Waiter::of))?));
+    add(if plan.once_results.iter().all(|result| result.lock.is_none()) {
         let results = plan.once_results.iter().map(|result| Once(result));
-        add(INSERT_ONCE_RESULTS, array(results)?, None);
+        Bound::new(INSERT_ONCE_RESULTS, array(results)?)
     } else {
         let answers = plan.once_results.iter().map(|result| Answer(result));
-        add(INSERT_ANSWERS, array(answers)?, None);
-    }
-    add(INSERT_SLEEPS, array(plan.sleeps.iter().map(|sleep| Slept(sleep)))?, None);
+        Bound::new(INSERT_ANSWERS, array(answers)?)
+    });
+    add(Bound::new(INSERT_SLEEPS, array(plan.sleeps.iter().map(|sleep| Slept(sleep)))?));
     let registered = plan.registered.iter().map(|entry| Registered(entry));
-    add(INSERT_COMPENSATIONS, array(registered)?, None);
-    add(INSERT_AUDIT, array(plan.audit.iter().map(|entry| Audited(entry)))?, None);
+    add(Bound::new(INSERT_COMPENSATIONS, array(registered)?));
+    let subscriptions = plan.subscriptions.iter().map(|subscription| Listening(subscription));
+    add(Bound::new(INSERT_SUBSCRIPTIONS, array(subscriptions)?));
+    add(Bound::new(INSERT_TASKS, array(plan.tasks.iter().map(|task| Outside(task)))?));
+    add(Bound::new(INSERT_AUDIT, array(plan.audit.iter().map(|entry| Audited(entry)))?));
     Ok(statements)
 }
 
@@ -108,6 +146,7 @@ const fn is_start(entity: &CommandEntity) -> bool {
                 started_at: None,
                 wake_at: None,
                 cancelled: None,
+                seen: None,
                 undo: None,
                 compensated_at: None,
                 state: None,
@@ -137,6 +176,7 @@ const fn is_end(progress: &Progress) -> bool {
             started_at: None,
             wake_at: None,
             cancelled: None,
+            seen: None,
             undo: None,
             compensated_at: None,
             state: None,
@@ -154,6 +194,7 @@ const fn is_end(progress: &Progress) -> bool {
 mod tests {
     use sea_orm::sqlx::{self, AssertSqlSafe, Row};
 
+    use super::inbox::{DELETE_DELIVERIES, DELETE_SUBSCRIPTIONS, HANDLE, PUBLISH};
     use super::*;
     use crate::options::{Database, Options};
 
@@ -164,8 +205,9 @@ mod tests {
         crate::SeaOrmStore::connect(&format!("sqlite://{}", path.display())).await.unwrap();
         let mut writer =
             Database::create(&path, Options::default()).unwrap().writer().await.unwrap();
+        let (_, fence) = BEGIN.split_once("; ").unwrap();
         for sql in [
-            FENCE,
+            fence,
             READ_HOLDERS,
             READ_HELD,
             READ_LINE,
@@ -178,6 +220,11 @@ mod tests {
             UPDATE_COMMANDS,
             UPDATE_COMPENSATED,
             UPDATE_UNDONE,
+            UPDATE_TASKS,
+            PUBLISH,
+            HANDLE,
+            DELETE_SUBSCRIPTIONS,
+            DELETE_DELIVERIES,
         ] {
             let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
             let plan = sqlx::query(explain).bind("[]").fetch_all(&mut writer).await.unwrap();

@@ -27,6 +27,7 @@ pub(crate) struct Model {
     pub started_at: Option<i64>,
     pub wake_at: Option<i64>,
     pub cancelled: Option<String>,
+    pub seen: Option<i64>,
     pub undo: Option<String>,
     pub compensated_at: Option<i64>,
     pub state: Option<String>,

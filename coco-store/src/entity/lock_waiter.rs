@@ -15,6 +15,7 @@ pub(crate) struct Model {
     pub lock_key: String,
     /// Which of the locks of the request it is.
     pub position: i32,
+    /// The rank of the request.
     pub place: i64,
     pub root_command_id: Uuid,
     pub command_type: String,

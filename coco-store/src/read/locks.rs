@@ -32,7 +32,7 @@ pub(crate) async fn locks(
     known.add_waiters(waiters.collect::<Result<_, _>>()?);
     if let Some(command) = known.unreadable.first() {
         let place = format!("the row of `{command}` in `lock_waiters`");
-        let reason = format!("{place} cannot be read: another request has its place in line");
+        let reason = format!("{place} cannot be read: another request has its rank in line");
         return Err(StoreError::Unreadable(reason));
     }
     let held = holders.iter().map(|row| row::read::<command_lock::Entity, _>(row, held));

@@ -1,6 +1,9 @@
 //! Models as the rows that the core knows.
 
-use coco_core::entity::{Audit, CommandEntity, Compensation, OnceResult, Progress, Sleep, Undo};
+use coco_core::entity::{
+    Audit, CommandEntity, Compensation, Delivery, OnceResult, Progress, Published, Sleep,
+    Subscription, Task, Undo,
+};
 use coco_core::lock::{HeldLock, Lock, LockMode, LockRequest};
 use coco_core::{CommandId, CommandStatus, Timestamp};
 use serde::Deserialize;
@@ -9,7 +12,8 @@ use super::row::Misfit;
 use crate::ancestors;
 use crate::batch::locks::Waiter;
 use crate::entity::{
-    audit, command_entity, command_lock, compensation, lock_waiter, once_result, sleep,
+    audit, command_entity, command_lock, compensation, event_delivery, event_subscription,
+    external_task, lock_waiter, once_result, sleep,
 };
 
 pub(super) fn command(row: command_entity::Model) -> CommandEntity {
@@ -34,6 +38,7 @@ pub(super) fn command(row: command_entity::Model) -> CommandEntity {
             attempt: row.attempt,
             hook_attempt: row.hook_attempt,
             started_at: row.started_at.map(Timestamp::from_micros),
+            seen: row.seen,
             wake_at: row.wake_at.map(Timestamp::from_micros),
             cancelled: row.cancelled.map(Into::into),
             undo: row.undo.as_deref().map(undo),
@@ -100,7 +105,7 @@ pub(super) fn waiter(row: lock_waiter::Model) -> Result<Waiter, Misfit> {
     };
     let lock = Lock { group: row.lock_group.into(), key: row.lock_key, mode: mode(&row.mode) };
     Ok(Waiter {
-        place: row.place,
+        rank: row.place,
         position: row.position,
         request,
         lock: Some(lock),
@@ -128,6 +133,37 @@ pub(super) fn registered(row: compensation::Model) -> Compensation {
         end_order: row.end_order,
         created_at: Timestamp::from_micros(row.created_at),
         compensated_at: row.compensated_at.map(Timestamp::from_micros),
+    }
+}
+
+pub(super) fn listening(row: event_subscription::Model) -> Subscription {
+    Subscription {
+        command_id: CommandId::from_uuid(row.command_id),
+        root_command_id: CommandId::from_uuid(row.root_command_id),
+        key: row.event_key.into(),
+        created_at: Timestamp::from_micros(row.created_at),
+    }
+}
+
+pub(super) fn delivered(row: event_delivery::Model) -> Delivery {
+    let event = Published {
+        event_id: row.event_id.into(),
+        key: row.event_key.into(),
+        payload: row.payload.unwrap_or_default().into(),
+        published_at: Timestamp::from_micros(row.published_at),
+    };
+    Delivery { number: row.number, event }
+}
+
+pub(super) fn outside(row: external_task::Model) -> Task {
+    Task {
+        command_id: CommandId::from_uuid(row.command_id),
+        root_command_id: CommandId::from_uuid(row.root_command_id),
+        position: row.position,
+        task: row.task.into(),
+        created_at: Timestamp::from_micros(row.created_at),
+        ended_at: row.ended_at.map(Timestamp::from_micros),
+        failure: row.failure.map(Into::into),
     }
 }
 

@@ -12,10 +12,12 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::models::{command, once, registered, slept};
+use super::models::{command, listening, once, outside, registered, slept};
 use super::row::Misfit;
 use super::{OPEN_ROOT, row};
-use crate::entity::{command_entity, compensation, once_result, sleep};
+use crate::entity::{
+    command_entity, compensation, event_subscription, external_task, once_result, sleep,
+};
 use crate::error::unavailable;
 
 /// Which of the open roots have an identity that can be read.
@@ -119,6 +121,14 @@ async fn trees(readers: &DatabaseConnection, roots: &Roots) -> Result<Vec<TreeRo
         tree.compensations.push(registered(row));
         Ok(())
     })?;
+    trees.add::<event_subscription::Entity>(&found.subscriptions, |tree, row| {
+        tree.subscriptions.push(listening(row));
+        Ok(())
+    })?;
+    trees.add::<external_task::Entity>(&found.tasks, |tree, row| {
+        tree.tasks.push(outside(row));
+        Ok(())
+    })?;
     Ok(trees.all())
 }
 
@@ -129,12 +139,16 @@ struct Found {
     once_results: Vec<QueryResult>,
     sleeps: Vec<QueryResult>,
     compensations: Vec<QueryResult>,
+    subscriptions: Vec<QueryResult>,
+    tasks: Vec<QueryResult>,
 }
 
 impl Found {
     async fn read(readers: &DatabaseConnection, roots: &Roots) -> Result<Self, DbErr> {
         use command_entity::Column as OfCommand;
         use compensation::Column as OfCompensation;
+        use event_subscription::Column as OfSubscription;
+        use external_task::Column as OfTask;
         use once_result::Column as OfOnce;
         let snapshot: DatabaseTransaction = readers.begin().await?;
         let rows = async |select: SelectStatement| snapshot.query_all(&select).await;
@@ -145,6 +159,11 @@ impl Found {
             sleeps: rows(roots.rows::<sleep::Entity>(sleep::Column::RootCommandId)).await?,
             compensations: rows(roots.rows::<compensation::Entity>(OfCompensation::RootCommandId))
                 .await?,
+            subscriptions: rows(
+                roots.rows::<event_subscription::Entity>(OfSubscription::RootCommandId),
+            )
+            .await?,
+            tasks: rows(roots.rows::<external_task::Entity>(OfTask::RootCommandId)).await?,
         };
         snapshot.rollback().await?;
         Ok(found)

@@ -14,19 +14,20 @@ impl Transaction<'_> {
     /// of the line.
     pub(super) async fn locks(&mut self, interest: &Interest<'_>) -> Result<Known, WriteError> {
         let mut known = Known {
-            last_place: self.last_place,
-            cycles: self.last_place.is_none(),
+            last_rank: self.last_rank,
+            cycles: self.last_rank.is_none(),
             ..Known::default()
         };
-        if self.last_place.is_some() && !interest.is_empty() {
+        if self.last_rank.is_some() && !interest.is_empty() {
             let rows = self.fetch(sqlite::READ_LINE, &sqlite::line(interest)?).await?;
             add_line(&mut known, &rows);
         }
-        if let Some(keys) = sqlite::holders(interest, &known.rows.waiting)? {
-            let rows = self.fetch(sqlite::READ_HOLDERS, &[keys]).await?;
+        let is_line = self.last_rank.is_some();
+        if let Some(values) = sqlite::holders(interest, &known.rows.waiting, is_line)? {
+            let rows = self.fetch(sqlite::READ_HOLDERS, &values).await?;
             add_holders(&mut known, interest, &rows)?;
         }
-        let owners = sqlite::array(interest.passing.iter().copied().map(sqlite::Id))?;
+        let owners = sqlite::array(interest.known.iter().copied().map(sqlite::Id))?;
         let held = self.read(sqlite::READ_HELD, owners, held_lock).await?;
         known.rows.held.extend(held);
         Ok(known)
@@ -61,7 +62,7 @@ fn add_line<'r>(known: &mut Known, rows: impl IntoIterator<Item = &'r SqliteRow>
                 waiters.push(waiter);
             }
             Err(error) => {
-                tracing::error!(%error, "a request for a lock has lost its place in line");
+                tracing::error!(%error, "a request for a lock has lost its rank in line");
                 known.unreadable.extend(command_id(row));
             }
         }

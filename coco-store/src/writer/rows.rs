@@ -11,8 +11,8 @@ use uuid::Uuid;
 use crate::ancestors;
 use crate::batch::locks::Waiter;
 
-/// No store gives it out as a place, nor what is more.
-const NO_PLACE: i64 = 1 << 62;
+/// No store gives it out as a rank, nor what is more.
+const NO_RANK: i64 = 1 << 62;
 
 /// In the place of a number that cannot be read.
 pub(super) const NO_NUMBER: i32 = i32::MIN;
@@ -35,12 +35,12 @@ pub(super) fn key(row: &SqliteRow) -> Result<(String, String), sqlx::Error> {
 /// A row of the line.
 ///
 /// # Errors
-/// It has no place.
+/// It has no rank.
 pub(super) fn waiter(row: &SqliteRow) -> Result<Waiter, sqlx::Error> {
-    let place =
+    let rank =
         row.try_get("place").or_else(|_| row.try_get("place").map(|place: f64| place as i64))?;
-    if place >= NO_PLACE {
-        return Err(misfit("place", "it is no place in a line"));
+    if rank >= NO_RANK {
+        return Err(misfit("place", "it is no rank in a line"));
     }
     let request = LockRequest {
         owner: command_id(row).unwrap_or(CommandId::from_uuid(Uuid::nil())),
@@ -52,20 +52,20 @@ pub(super) fn waiter(row: &SqliteRow) -> Result<Waiter, sqlx::Error> {
         waits: true,
         until: None,
     };
-    Ok(whole(row, place).unwrap_or_else(|error| {
+    Ok(whole(row, rank).unwrap_or_else(|error| {
         let (command, number) = (request.owner, request.number);
-        let reason = "a request for a lock cannot be read, and keeps its place in line";
+        let reason = "a request for a lock cannot be read, and keeps its rank in line";
         tracing::error!(%command, number, %error, reason);
         let lock = key(row).map(|(group, key)| Lock {
             group: group.into(),
             key,
             mode: LockMode::Exclusive,
         });
-        Waiter { place, position: i32::MAX, request, lock: lock.ok(), is_sound: false }
+        Waiter { rank, position: i32::MAX, request, lock: lock.ok(), is_sound: false }
     }))
 }
 
-fn whole(row: &SqliteRow, place: i64) -> Result<Waiter, sqlx::Error> {
+fn whole(row: &SqliteRow, rank: i64) -> Result<Waiter, sqlx::Error> {
     let request = LockRequest {
         owner: command_id(row)?,
         number: row.try_get("number")?,
@@ -77,7 +77,7 @@ fn whole(row: &SqliteRow, place: i64) -> Result<Waiter, sqlx::Error> {
         until: row.try_get::<Option<i64>, _>("until")?.map(Timestamp::from_micros),
     };
     Ok(Waiter {
-        place,
+        rank,
         position: row.try_get("position")?,
         request,
         lock: Some(lock(row)?),

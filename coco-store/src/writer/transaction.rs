@@ -8,6 +8,7 @@ use sea_orm::sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sea_orm::sqlx::{self, Row};
 
 use super::rows::taken_key;
+use crate::batch::inbox::InboxChanges;
 use crate::batch::locks::{Interest, LockChanges};
 use crate::batch::{Plan, TakenKeys, sqlite, submit_keys};
 use crate::error::{Code, WriteError};
@@ -16,8 +17,8 @@ use crate::statistics::Counters;
 pub(crate) struct Transaction<'c> {
     connection: &'c mut SqliteConnection,
     counters: &'c Counters,
-    /// The last place in the line of those who wait for locks; none where nobody does.
-    pub(super) last_place: Option<i64>,
+    /// The last rank in the line of those who wait for locks; none where nobody does.
+    pub(super) last_rank: Option<i64>,
 }
 
 /// Keys of which somebody has let go.
@@ -35,16 +36,16 @@ pub(crate) struct FailedCommit {
 
 impl<'c> Transaction<'c> {
     pub(crate) const fn new(connection: &'c mut SqliteConnection, counters: &'c Counters) -> Self {
-        Self { connection, counters, last_place: None }
+        Self { connection, counters, last_rank: None }
     }
 
     /// Takes the turn to write, and makes sure that it is still this engine's.
     pub(crate) async fn begin(&mut self, epoch: i64) -> Result<(), WriteError> {
-        self.execute(sqlite::BEGIN).await?;
         self.counters.count_statement();
-        let found = sqlx::query(sqlite::FENCE).fetch_optional(&mut *self.connection).await?;
+        self.counters.count_statement();
+        let found = sqlx::query(sqlite::BEGIN).fetch_optional(&mut *self.connection).await?;
         let stored = found.as_ref().and_then(|row| row.try_get::<i64, _>("epoch").ok());
-        self.last_place = found.and_then(|row| row.try_get("last_place").ok().flatten());
+        self.last_rank = found.and_then(|row| row.try_get("last_rank").ok().flatten());
         if stored == Some(epoch) { Ok(()) } else { Err(WriteError::Commit(CommitError::Lost)) }
     }
 
@@ -75,32 +76,32 @@ impl<'c> Transaction<'c> {
 
     /// Applies all of `steps`, or fails.
     pub(crate) async fn apply(&mut self, steps: &[&Step]) -> Result<Committed, WriteError> {
-        self.apply_part(steps, |plan| {
+        let applied = self.apply_part(steps, |plan| {
             plan.grant();
-            std::mem::take(&mut plan.committed)
-        })
-        .await
+            (std::mem::take(&mut plan.committed), std::mem::take(&mut plan.inbox))
+        });
+        let (mut committed, inbox) = applied.await?;
+        committed.delivered = self.deliver(&inbox).await?;
+        Ok(committed)
     }
 
     /// Applies what can be applied: halves the batch until the steps that fail stand alone. What
-    /// they have let go of is granted when all are through.
+    /// they have let go of is granted, and what they publish is delivered, when all are through.
     pub(crate) async fn apply_apart(&mut self, steps: &[&Step]) -> Result<Committed, WriteError> {
         let mut outcomes = vec![Outcome::Skipped; steps.len()];
         let mut freed = Freed::new();
+        let mut inbox = InboxChanges::default();
         let mut rejected_trees = HashSet::new();
         let mut parts = vec![(0..steps.len()).collect::<Vec<_>>()];
         while let Some(mut part) = parts.pop() {
             part.retain(|&at| !rejected_trees.contains(&steps[at].root));
             let chosen: Vec<&Step> = part.iter().map(|&at| steps[at]).collect();
             self.execute("SAVEPOINT part").await?;
-            let applied = self.apply_part(&chosen, |plan| {
-                let freed: Freed = plan.locks.freed().map(owned).collect();
-                (std::mem::take(&mut plan.committed.outcomes), freed)
-            });
-            match applied.await {
-                Ok((done, of_part)) => {
+            match self.apply_checked(&chosen).await {
+                Ok((done, freed_of_part, inbox_of_part)) => {
                     part.iter().zip(done).for_each(|(&at, done)| outcomes[at] = done);
-                    freed.extend(of_part);
+                    freed.extend(freed_of_part);
+                    inbox.append(inbox_of_part, &part);
                 }
                 Err(WriteError::Data(reason)) => {
                     self.execute("ROLLBACK TO part").await?;
@@ -116,12 +117,28 @@ impl<'c> Transaction<'c> {
             }
             self.execute("RELEASE part").await?;
         }
-        Ok(Committed { outcomes, granted: self.grant(&freed).await? })
+        let granted = self.grant(&freed).await?;
+        Ok(Committed { outcomes, granted, delivered: self.deliver_apart(&inbox).await? })
+    }
+
+    /// Applies `steps`, but for what they free and what they say about events, or fails.
+    async fn apply_checked<'s>(
+        &mut self,
+        steps: &[&'s Step],
+    ) -> Result<(Vec<Outcome>, Freed, InboxChanges<'s>), WriteError> {
+        let applied = self.apply_part(steps, |plan| {
+            let freed: Freed = plan.locks.freed().map(owned).collect();
+            let outcomes = std::mem::take(&mut plan.committed.outcomes);
+            (outcomes, freed, std::mem::take(&mut plan.inbox))
+        });
+        let applied = applied.await?;
+        self.check_events(&applied.2.events).await?;
+        Ok(applied)
     }
 
     /// Grants what others have let go of in the parts of a batch.
     async fn grant(&mut self, freed: &Freed) -> Result<Vec<Grant>, WriteError> {
-        if freed.is_empty() || self.last_place.is_none() {
+        if freed.is_empty() || self.last_rank.is_none() {
             return Ok(Vec::new());
         }
         let known = self.locks(&Interest::of_freed(freed)).await?;
@@ -144,10 +161,10 @@ impl<'c> Transaction<'c> {
     }
 
     /// Plans `steps`, lets `finish` have its way with the plan, and writes it, or fails.
-    async fn apply_part<T>(
+    async fn apply_part<'s, T>(
         &mut self,
-        steps: &[&Step],
-        finish: impl FnOnce(&mut Plan<'_, '_>) -> T,
+        steps: &[&'s Step],
+        finish: impl FnOnce(&mut Plan<'s, '_>) -> T,
     ) -> Result<T, WriteError> {
         let taken_keys = self.taken_keys(steps).await?;
         let interest = Interest::of(steps);
@@ -166,13 +183,13 @@ impl<'c> Transaction<'c> {
     async fn write(&mut self, plan: &Plan<'_, '_>) -> Result<(), WriteError> {
         for statement in sqlite::statements(plan)? {
             self.counters.count_statement();
-            let query = sqlx::query(statement.sql).bind(statement.rows);
+            let query = sqlx::query(statement.sql).bind(statement.rows).bind(statement.identities);
             let done = query.execute(&mut *self.connection).await?;
             if statement.touches.is_some_and(|expected| done.rows_affected() < expected) {
                 return Err(WriteError::Data("a row to update is not stored".to_owned()));
             }
         }
-        self.last_place = plan.locks.last_place();
+        self.last_rank = plan.locks.last_rank();
         Ok(())
     }
 
@@ -215,6 +232,14 @@ impl<'c> Transaction<'c> {
         let found = query.fetch_all(&mut *self.connection).await?;
         self.counters.count_rows(found.len());
         Ok(found)
+    }
+
+    pub(super) const fn connection(&mut self) -> &mut SqliteConnection {
+        self.connection
+    }
+
+    pub(super) fn count_statement(&self) {
+        self.counters.count_statement();
     }
 
     async fn execute(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {

@@ -160,9 +160,13 @@ impl Forest<'_> {
         };
         let n = who.as_uuid().as_u128();
         match (self.dice.below(8), held, waiting) {
-            (0 | 1, _, Some(waiting)) => Write::LeaveLine(waiting.owner, waiting.number),
-            (2, Some(HeldLock { owner, lock, .. }), _) => {
-                Write::ReleaseOne { owner, group: lock.group, key: lock.key }
+            (0 | 1, _, Some(waiting)) => {
+                let one = (!self.dice.one_in(3)).then_some(waiting.number);
+                Write::LeaveLine(waiting.owner, one)
+            }
+            (2, Some(HeldLock { owner, lock, since, .. }), _) => {
+                let since = if self.dice.one_in(4) { self.dice.at() } else { since };
+                Write::ReleaseOne { owner, lock, since }
             }
             (3..6, _, _) => match self.dice.pick(&ancestors(n)) {
                 Some(to) => {
@@ -176,12 +180,12 @@ impl Forest<'_> {
     }
 }
 
-/// In an order of their own, and the places counted from 1.
+/// In an order of their own, and the ranks counted from 1.
 pub(crate) fn sorted_locks(mut rows: LockRows) -> LockRows {
     rows.held.sort_by(|a, b| (a.owner, &a.lock.key).cmp(&(b.owner, &b.lock.key)));
-    rows.waiting.sort_by_key(|waiting| waiting.place);
-    for (place, waiting) in (1..).zip(&mut rows.waiting) {
-        waiting.place = place;
+    rows.waiting.sort_by_key(|waiting| waiting.rank);
+    for (rank, waiting) in (1..).zip(&mut rows.waiting) {
+        waiting.rank = rank;
     }
     rows
 }
@@ -192,7 +196,7 @@ pub(crate) fn brief(rows: &LockRows) -> String {
         let HeldLock { owner, lock, .. } = held;
         format!("{} has {} {}", short(*owner), lock.key, lock.mode.as_str())
     });
-    let waiting = rows.waiting.iter().map(|it| format!("#{} {}", it.place, asked(&it.request)));
+    let waiting = rows.waiting.iter().map(|it| format!("#{} {}", it.rank, asked(&it.request)));
     held.chain(waiting).collect::<Vec<_>>().join("\n")
 }
 
@@ -203,8 +207,14 @@ pub(crate) fn brief_steps(steps: &[Step]) -> String {
         let writes = step.writes.iter().map(|write| match write {
             Write::Release(owner) => format!("{} releases", short(*owner)),
             Write::Pass { from, to, .. } => format!("{} passes to {}", short(*from), short(*to)),
-            Write::LeaveLine(owner, number) => format!("{}/{number} leaves", short(*owner)),
-            Write::ReleaseOne { owner, key, .. } => format!("{} releases {key}", short(*owner)),
+            Write::LeaveLine(owner, number) => format!("{}/{number:?} leaves", short(*owner)),
+            Write::ReleaseOne { owner, lock, .. } => {
+                format!("{} releases {}", short(*owner), lock.key)
+            }
+            Write::Subscribe(row) => format!("{} listens to {}", short(row.command_id), row.key),
+            Write::Publish(event) => format!("publish {} {}", event.event_id, event.key),
+            Write::Handled(id, last) => format!("{} has handled {last}", short(*id)),
+            Write::Unsubscribe(id) => format!("{} unsubscribes", short(*id)),
             Write::Insert(row) => format!("insert {} {:?}", short(row.command_id), row.submit_key),
             other => format!("{other:?}").chars().take_while(|c| c.is_alphabetic()).collect(),
         });

@@ -61,6 +61,7 @@ pub(crate) fn progress(status: CommandStatus) -> Progress {
         started_at: None,
         wake_at: None,
         cancelled: None,
+        seen: None,
         undo: None,
         compensated_at: None,
         state: None,

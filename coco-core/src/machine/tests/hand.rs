@@ -19,12 +19,11 @@ use crate::entity::{Compensation, Progress};
 use crate::erased::{Hooks, Reply};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
-use crate::lock::LockConflict;
-use crate::lock::LockProperties;
+use crate::lock::{LockConflict, LockProperties, WaitingRequest};
 use crate::machine::step::{Step, Write};
 use crate::machine::{
-    Address, Entry, FlowEnd, Happened, Input, Loaded, Machine, Output, Polled, Settings, Stored,
-    Submit,
+    Address, Entry, FlowEnd, Forgotten, Happened, Input, Loaded, Machine, Output, Polled, Settings,
+    Stored, Submit,
 };
 use crate::retry::{Again, Retry};
 use crate::store::{Committed, Lease, MemoryStore, Outcome, Store};
@@ -49,12 +48,19 @@ pub(super) struct Hand {
 
 pub(super) const ROOT: CommandId = CommandId::from_uuid(Uuid::from_u128(1 << 80));
 /// Own end hooks, and no own `compensate`.
-pub(super) const OWN_HOOKS: Hooks = Hooks { compensate: false, success: true, failure: true };
+pub(super) const OWN_HOOKS: Hooks = Hooks { success: true, failure: true, ..Hooks::NONE };
 /// Hooks are tried once, so a failure of one is seen at once.
 const ONCE: Retry = Retry::new(1);
 /// A second, in microseconds.
 pub(super) const SECOND: i64 = 1_000_000;
-const NO_HOOKS: Hooks = Hooks { compensate: false, success: false, failure: false };
+const NO_HOOKS: Hooks = Hooks::NONE;
+
+/// The line without the write that takes all late requests of a leaf out of the line.
+fn but_for_earlier_runs(line: String) -> Option<String> {
+    let leaves = line.strip_prefix("[leave ").and_then(|line| line.split_once(" all"));
+    let Some((_, others)) = leaves else { return Some(line) };
+    others.strip_prefix(", ").map(|others| format!("[{others}"))
+}
 
 impl Hand {
     pub(super) fn new() -> Self {
@@ -80,12 +86,14 @@ impl Hand {
     }
 
     pub(super) fn tell(&mut self, input: Input) -> Vec<String> {
-        // Whether a tree may rest is told by the tests of that.
+        // Whether a tree may rest, and what a leaf may have asked for in an earlier run, is told by
+        // the tests of that.
         let is_rest = |line: &String| line.contains("-> rest");
-        self.tell_all(input).into_iter().filter(|line| !is_rest(line)).collect()
+        let told = self.tell_all(input).into_iter().filter(|line| !is_rest(line));
+        told.filter_map(but_for_earlier_runs).collect()
     }
 
-    /// What follows from an input, with what is said of rest.
+    /// What follows from an input, with what is said of rest and of earlier runs.
     pub(super) fn tell_all(&mut self, input: Input) -> Vec<String> {
         self.now += 1;
         let mut outputs = Vec::new();
@@ -102,7 +110,7 @@ impl Hand {
 
     pub(super) fn store_now(&self, step: &Step) {
         let steps = Arc::from([step.clone()]);
-        let Committed { outcomes, granted } =
+        let Committed { outcomes, granted, .. } =
             at_once(self.store.commit(&self.lease, steps)).expect("our lease");
         assert!(!matches!(outcomes[0], Outcome::Rejected(_)), "{outcomes:?}");
         let said = match &outcomes[0] {
@@ -132,10 +140,10 @@ impl Hand {
     }
 
     /// A new engine, with room for so many trees, reads the one of this root.
-    pub(super) fn restart_with_room(&mut self, most_trees: usize, root: CommandId) {
+    pub(super) fn restart_with_room(&mut self, most_trees: usize, root: CommandId) -> Vec<String> {
         let (hook_retry, short_wait) = (self.hook_retry, Duration::from_secs(1));
         self.machine = Machine::new(Settings { hook_retry, most_trees, short_wait });
-        self.read_again(root, Loaded::Admitted);
+        self.read_again(root, Loaded::Admitted)
     }
 
     /// The steps that were not stored.
@@ -302,8 +310,13 @@ impl Hand {
     }
 
     /// What the machine gives away of a tree whose step was rejected.
-    pub(super) fn forget(&mut self) -> Vec<Step> {
-        self.machine.forget(ROOT).into_iter().map(|(step, _)| step).collect()
+    pub(super) fn forget(&mut self) -> Forgotten {
+        self.machine.forget(ROOT)
+    }
+
+    /// How many trees are admitted.
+    pub(super) fn admitted(&self) -> usize {
+        usize::MAX - self.machine.room()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -312,6 +325,11 @@ impl Hand {
 
     pub(super) fn row(&self, path: &str) -> Progress {
         at_once(self.store.entity(id(path))).expect("it reads").expect("a row").progress
+    }
+
+    /// Who waits for locks, in order.
+    pub(super) fn lines(&self) -> Vec<WaitingRequest> {
+        at_once(self.store.locks(None)).expect("it reads").waiting
     }
 
     /// Who holds locks, and which.
@@ -380,7 +398,14 @@ pub(super) fn once_ended(position: i32, value: &str) -> Ask {
 
 pub(super) fn ok(value: &str) -> Reply {
     let again = Again::AsDeclared;
-    Reply { result: Ok(value.into()), state: None, refused: false, hooks: NO_HOOKS, again }
+    Reply {
+        result: Ok(value.into()),
+        state: None,
+        refused: false,
+        hooks: NO_HOOKS,
+        again,
+        next: None,
+    }
 }
 
 pub(super) fn err(message: &str) -> Reply {

@@ -6,7 +6,9 @@ use super::hand::*;
 use crate::context::requests::Ask;
 use crate::id::CommandId;
 use crate::lock::{Lock, LockMode};
-use crate::machine::{Address, Happened, Input, Polled};
+use crate::machine::step::Step;
+use crate::machine::{Address, FlowEnd, Happened, Input, Loaded, Polled};
+use crate::status::CommandStatus;
 
 /// When a wait of two seconds is over that began with the third input.
 const UNTIL: i64 = 2 * SECOND + 3;
@@ -283,4 +285,116 @@ fn a_leaf_asks_late_and_is_answered_once() {
     let mut hand = waits();
     let out = hand.ran("/", ok("1"));
     assert_eq!(out[..3], ["refuse 5", "disarm /", "[leave / 1]"]);
+}
+
+#[test]
+fn what_an_interrupted_run_of_a_leaf_waits_for_is_left_by_the_next() {
+    let asks = |hand: &mut Hand, attempt, key| {
+        hand.say("/", Happened::AsksLock { attempt, ticket: 5, lock: lock(key) })
+    };
+    // Its first run waits for `a` and for `b`, which others have.
+    let waits = |name| {
+        let mut hand = Hand::new();
+        for (of, key) in [("B", "a"), ("C", "b")] {
+            hand.submit_as(root(of), "leaf", &json!({ "x": [key] }));
+        }
+        hand.submit(name, &json!({ "wait": true }));
+        for (number, key) in [(1, "a"), (2, "b")] {
+            asks(&mut hand, 1, key);
+            hand.queued("/", number, None);
+        }
+        assert_eq!(hand.said(), ["waits /", "waits /"]);
+        hand
+    };
+    let in_line = |hand: &Hand| {
+        let lines = hand.lines();
+        lines.iter().map(|waiting| waiting.request.locks[0].key.clone()).collect::<Vec<_>>()
+    };
+
+    let mut hand = waits("redo");
+    hand.restart(true);
+    assert_eq!(in_line(&hand), ["a", "b"], "its second run may ask for the same");
+    asks(&mut hand, 2, "c");
+    assert!(hand.said().is_empty(), "it has `c` in the stead of `a`");
+    hand.say("/", Happened::Granted { number: 1 });
+    assert_eq!(in_line(&hand), ["b"]);
+    let what = Happened::Ran { attempt: 2, reply: ok("1") };
+    let at = Address { root: ROOT, command: ROOT };
+    let out = hand.tell_all(Input::Of { at, what });
+    assert_eq!(out[0], "[leave / all]");
+    assert_eq!(in_line(&hand), Vec::<String>::new());
+
+    // It may not run again: it fails, and waits for nothing while it is undone.
+    let mut hand = waits("leaf");
+    hand.restart(true);
+    assert_eq!(hand.row("/").status, CommandStatus::Failed);
+    assert_eq!(in_line(&hand), Vec::<String>::new());
+
+    // It was parked in the middle of a run, after deaths of the engine, and is let go on.
+    let mut hand = waits("redo");
+    (0..4).for_each(|_| drop(hand.restart(true)));
+    assert_eq!(hand.row("/").status, CommandStatus::Stuck);
+    hand.restart(false);
+    hand.retry("/");
+    let attempt = hand.row("/").attempt;
+    assert_eq!(in_line(&hand), ["a", "b"]);
+    let what = Happened::Ran { attempt, reply: ok("1") };
+    let at = Address { root: ROOT, command: ROOT };
+    let out = hand.tell_all(Input::Of { at, what });
+    assert_eq!(out[0], "[leave / all]");
+    assert_eq!(in_line(&hand), Vec::<String>::new());
+
+    // It was about to be tried again when the engine stopped.
+    let mut hand = waits("tried");
+    let out = hand.ran("/", err("no"));
+    assert_eq!(in_line(&hand), Vec::<String>::new());
+    let due = Hand::alarm(&out);
+    hand.restart(false);
+    let out = hand.due("/", due);
+    assert_eq!(out, ["[/ active a2] -> run / leaf a2"]);
+
+    // Its tree is read anew while its code goes on, which has heard that it is to ask again.
+    let mut hand = waits("leaf");
+    let step = Step { root: ROOT, command: ROOT, request: None, writes: Vec::new() };
+    let (running, reason) = ([ROOT].into(), "odd".to_owned());
+    hand.reload(Loaded::Rejected {
+        step,
+        reason,
+        skipped: Vec::new(),
+        started: [].into(),
+        running,
+    });
+    asks(&mut hand, 1, "a");
+    assert_eq!(hand.said(), ["waits /"]);
+    assert_eq!(in_line(&hand), ["a", "b"], "in its order");
+    hand.ran("/", ok("1"));
+    assert_eq!(in_line(&hand), Vec::<String>::new());
+}
+
+#[test]
+fn a_grant_to_a_run_of_a_flow_that_is_no_more_is_for_the_next_to_ask_again() {
+    // The flow waits late for what B has, goes another way than it may, and is let go on.
+    let mut hand = Hand::new();
+    hand.submit_as(root("B"), "leaf", &json!({ "x": ["a"] }));
+    hand.say("B", Happened::Granted { number: 0 });
+    hand.submit("flow", &json!({ "wait": true }));
+    hand.asks("/", vec![ask_lock(0, "a")]);
+    hand.queued("/", 1, None);
+    let end = Some(FlowEnd::Diverged("it sleeps".to_owned()));
+    hand.polled("/", 1, Polled { end, ..Polled::default() });
+    hand.retry("/");
+    let stored = hand.stored("/");
+    hand.say("/", Happened::Replay { ticket: Some(8), stored });
+
+    // It is granted before the new run has asked.
+    hand.ran("B", ok("1"));
+    assert_eq!(hand.said(), ["waits /", "granted /"]);
+    assert!(hand.has_locks("/", 1).is_empty());
+    let asks = vec![ask_lock(0, "a")];
+    let out = hand.polled("/", 2, Polled { asks, ..Polled::default() });
+    assert_eq!(out, ["locks? []"]);
+    let out = hand.say("/", Happened::Granted { number: 1 });
+    assert_eq!(out, ["give / 0=null", "held 1"]);
+    let out = hand.polled("/", 2, Polled { given: true, asks: Vec::new(), end: None });
+    assert_eq!(out, ["[once / 0 lock o1]"]);
 }

@@ -41,9 +41,9 @@ fn a_million_inputs_keep_every_promise() {
     let report = drive(0..RUNS, RUN, |seed| Simulation::new(seed).faults(Faults::ALL));
     let Report { deaths, stops, rejections, cancels, retries, abandons, .. } = report;
     assert!([deaths, stops, rejections, cancels, retries, abandons].iter().all(|some| *some > 0));
-    let Report { duplicates, compensations, timeouts, stuck, .. } = report;
+    let Report { duplicates, compensations, timeouts, stuck, rounds, .. } = report;
     assert!(
-        [duplicates, compensations, timeouts, stuck].iter().all(|some| *some > 0),
+        [duplicates, compensations, timeouts, stuck, rounds].iter().all(|some| *some > 0),
         "{report:?}"
     );
 }

@@ -8,16 +8,17 @@ use super::hand::*;
 use crate::context::requests::Ask;
 use crate::lock::{Lock, LockMode};
 use crate::machine::step::{Step, Write};
-use crate::machine::{Happened, Loaded, Polled};
+use crate::machine::{Forgotten, Happened, Loaded, Polled};
 
 /// What is read again after the first of `lost` was rejected, while the code of `running` runs.
-fn reload(hand: &mut Hand, mut lost: Vec<Step>, running: &[&str]) -> Vec<String> {
+pub(super) fn reload(hand: &mut Hand, mut lost: Vec<Step>, running: &[&str]) -> Vec<String> {
     let mut skipped = lost.split_off(1);
-    skipped.extend(hand.forget());
+    let Forgotten { held, started } = hand.forget();
+    skipped.extend(held.into_iter().map(|(step, _)| step));
     let step = lost.remove(0);
     let running: HashSet<_> = running.iter().map(|path| id(path)).collect();
     let reason = "odd".to_owned();
-    hand.reload(Loaded::Rejected { step, reason, skipped, running })
+    hand.reload(Loaded::Rejected { step, reason, skipped, started, running })
 }
 
 fn flow(asks: i32) -> Hand {

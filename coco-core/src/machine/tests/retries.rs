@@ -124,7 +124,13 @@ fn a_wait_that_was_skipped_behind_a_rejection_is_not_lost() {
     hand.forget();
     let step = lost.remove(0);
     let reason = "odd".to_owned();
-    let out = hand.reload(Loaded::Rejected { step, reason, skipped, running: [].into() });
+    let out = hand.reload(Loaded::Rejected {
+        step,
+        reason,
+        skipped,
+        started: [].into(),
+        running: [].into(),
+    });
     assert!(out[0].starts_with("wake /0 at "), "{out:?}");
     assert_eq!(out[1], "[/0 active a1 waits]");
     assert!(out.iter().all(|line| !line.contains("failed_restarted")), "no engine died: {out:?}");

@@ -3,12 +3,12 @@
 use super::Fixture;
 use super::sample::{
     Engine, asks, audit, audited, compensation, exclusive, full_progress, id, insert, locked, once,
-    register, root, write_once,
+    published, register, root, subscribe, subscription, task, write, write_once, write_task,
 };
-use crate::entity::{Audit, CommandEntity, Compensation, OnceResult, Progress};
+use crate::entity::{Audit, CommandEntity, Compensation, OnceResult, Progress, Published, Task};
 use crate::lock::Lock;
 use crate::status::CommandStatus;
-use crate::store::{Outcome, Store};
+use crate::store::{Delivered, Outcome, Store, Write};
 
 /// Each must come back to the byte.
 const HOSTILE: [&str; 16] = [
@@ -95,6 +95,53 @@ pub async fn hostile_text_as_submit_keys(fixture: &impl Fixture) {
     let again = engine.commit((101..).zip(HOSTILE).map(|(n, text)| keyed(n, text))).await;
     let expected: Vec<_> = (1..).map(id).map(Outcome::Duplicate).take(HOSTILE.len()).collect();
     assert_eq!(again, expected);
+}
+
+/// Hostile text in an event, its subscription and a task comes back unchanged, and an event finds
+/// its own subscription.
+pub async fn hostile_text_in_events(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    for (n, text) in (1..).zip(HOSTILE) {
+        let task = Task { task: text.into(), failure: Some(text.into()), ..task(n, 0) };
+        engine.apply([insert(root(n)), subscribe(n, text), write_task(task.clone())]).await;
+        let tree = engine.tree(id(n)).await.expect("the tree is stored");
+        assert_eq!((tree.subscriptions, tree.tasks), (vec![subscription(n, text)], vec![task]));
+    }
+    for (n, text) in (1..).zip(HOSTILE) {
+        let event = Published { payload: text.into(), ..published(text, text) };
+        let steps = [write(n, Write::Publish(Box::new(event.clone())))];
+        let delivered = engine.committed(steps).await.delivered;
+        assert_eq!(delivered, [Delivered { step: 0, root: id(n), command: id(n) }], "{text:?}");
+        let inbox = engine.store.inbox(id(n), 10).await.expect("failed to read");
+        let events: Vec<_> = inbox.into_iter().map(|delivery| delivery.event).collect();
+        assert_eq!(events, [event]);
+    }
+}
+
+/// An event with a NUL is delivered whole, or its step is rejected and the others are heard.
+pub async fn a_nul_in_an_event_is_never_cut_off(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    engine.apply([insert(root(1)), insert(root(2)), subscribe(2, "a")]).await;
+    let with_nul = Published { payload: "before\0after".into(), ..published("1", "a") };
+    let sound = published("2", "a");
+    let steps = [(1, &with_nul), (2, &sound)]
+        .map(|(n, event)| write(n, Write::Publish(Box::new(event.clone()))));
+    let committed = engine.committed(steps).await;
+    let delivered = |step| Delivered { step, root: id(2), command: id(2) };
+    let inbox = engine.store.inbox(id(2), 10).await.expect("failed to read");
+    let events: Vec<_> = inbox.into_iter().map(|delivery| delivery.event).collect();
+    assert_eq!(committed.outcomes[1], Outcome::Applied);
+    match &committed.outcomes[0] {
+        Outcome::Applied => {
+            assert_eq!(committed.delivered, [delivered(0), delivered(1)]);
+            assert_eq!(events, [with_nul, sound]);
+        }
+        Outcome::Rejected(_) => {
+            assert_eq!(committed.delivered, [delivered(1)]);
+            assert_eq!(events, [sound]);
+        }
+        other => panic!("unexpected {other:?}"),
+    }
 }
 
 /// A mebibyte of parameters goes in and out, several at once.

@@ -35,8 +35,8 @@ fn patient(mut step: Step, number: i32, until: Option<Timestamp>) -> Step {
     step
 }
 
-fn leaves(n: u128, number: i32) -> Step {
-    step(id(n), vec![Write::LeaveLine(id(n), number)])
+fn leaves(n: u128, number: impl Into<Option<i32>>) -> Step {
+    step(id(n), vec![Write::LeaveLine(id(n), number.into())])
 }
 
 /// `n` was granted what it waited for.
@@ -55,7 +55,7 @@ impl<S: Store> Engine<S> {
         let asks = |locks: &[Lock]| locks.iter().any(|lock| lock.key == key);
         let mut waiting: Vec<_> =
             rows.waiting.iter().filter(|waiting| asks(&waiting.request.locks)).collect();
-        waiting.sort_unstable_by_key(|waiting| waiting.place);
+        waiting.sort_unstable_by_key(|waiting| waiting.rank);
         (held, waiting.iter().map(|waiting| number(waiting.request.owner)).collect())
     }
 
@@ -152,6 +152,76 @@ pub async fn another_request_of_the_same_number_takes_its_place(fixture: &impl F
     engine.apply([leaves(2, 1)]).await;
     assert_eq!(engine.around("a").await, (vec![1], vec![]));
     assert_eq!(engine.around("b").await, (vec![1], vec![2]));
+    engine.commit([patient(asks(2, vec![exclusive("a")]), 2, None)]).await;
+    engine.apply([leaves(2, None)]).await;
+    assert_eq!(engine.around("a").await, (vec![1], vec![]));
+    assert_eq!(engine.around("b").await, (vec![1], vec![]));
+}
+
+/// What a command has already it neither waits for, nor keeps from those who may borrow it.
+pub async fn what_a_command_has_is_not_asked_for_again(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    engine.roots(1, 3).await;
+    engine.apply([insert(child(1, 4, 0)), insert(child(1, 5, 1))]).await;
+    let two = || vec![shared("a"), exclusive("b")];
+    engine.apply([asks(1, vec![exclusive("a")]), asks(2, vec![exclusive("b")])]).await;
+    engine.apply([child_waits(1, 4, vec![exclusive("a")])]).await;
+    assert_eq!(engine.commit([waits(1, two())]).await, [QUEUED], "its child has borrowed `a`");
+    assert_eq!(engine.around("a").await, (vec![1, 4], vec![]));
+    assert_eq!(engine.around("b").await, (vec![2], vec![1]));
+    assert_eq!(engine.commit([waits(3, vec![exclusive("b")]), waits(1, two())]).await, [QUEUED; 2]);
+    assert_eq!(engine.around("b").await, (vec![2], vec![1, 3]), "it keeps its order");
+    engine.apply([release(4), child_waits(1, 5, vec![exclusive("a")])]).await;
+    assert_eq!(engine.grants(release(2)).await, [grant(1)]);
+    assert_eq!(engine.around("a").await, (vec![1, 5], vec![]));
+    assert_eq!(engine.around("b").await, (vec![1], vec![3]));
+    let held = engine.store.locks(None).await.expect("failed to read the locks").held;
+    let kept = held.iter().find(|held| held.owner == id(1) && held.lock.key == "a");
+    assert_eq!(kept.expect("it has it").lock, exclusive("a"), "the stronger mode");
+    assert_eq!(engine.commit([waits(1, two())]).await, [Outcome::Applied], "it has both");
+}
+
+/// A cycle is seen also where it goes through the start of a root that has a lock already.
+pub async fn a_start_that_has_a_lock_closes_no_cycle(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    engine.roots(1, 6).await;
+    for has in ["a", "z"] {
+        let hold = [(1, has), (2, "b"), (3, "c")].map(|(n, key)| asks(n, vec![exclusive(key)]));
+        engine.apply(hold).await;
+        // 2 waits for who waits for 1, and that one is first in no line.
+        let late = patient(asks(2, vec![exclusive("c")]), 1, None);
+        let both = vec![exclusive("c"), exclusive(has)];
+        let [first, second] = [(4, "c"), (6, has)].map(|(n, key)| waits(n, vec![exclusive(key)]));
+        let line = [first, second, waits(5, both), late];
+        for step in line {
+            assert_eq!(engine.commit([step]).await, [QUEUED]);
+        }
+        let refused = engine.commit([waits(1, vec![exclusive("a"), exclusive("b")])]).await;
+        let [Outcome::WouldDeadlock(cycle)] = &refused[..] else { panic!("{has}: {refused:?}") };
+        let cycle: Vec<_> = cycle.cycle.iter().map(|link| (link.command, &*link.key)).collect();
+        assert_eq!(cycle, [(id(1), "b"), (id(2), "c"), (id(5), has)]);
+        engine.apply((1..=6).map(release)).await;
+    }
+}
+
+/// Nobody queues behind a request that waits for a command above it, whichever of its keys that has.
+pub async fn who_waits_for_an_ancestor_is_passed_on_all_its_keys(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    engine.roots(1, 4).await;
+    engine.apply([insert(child(1, 5, 0)), insert(child(1, 6, 1))]).await;
+    let (one, nine) = ("1", "9");
+    let stranger = || waits(2, vec![exclusive(one), exclusive(nine)]);
+    // The flow has a key that the stranger wants, and a third one shares the other.
+    engine.apply([asks(1, vec![exclusive(one)]), asks(3, vec![shared(nine)])]).await;
+    assert_eq!(engine.commit([stranger()]).await, [QUEUED]);
+    let asks_shared = child_waits(1, 5, vec![shared(nine)]);
+    assert_eq!(engine.commit([asks_shared]).await, [Outcome::Applied]);
+    assert_eq!(engine.commit([child_waits(1, 6, vec![exclusive(nine)])]).await, [QUEUED]);
+    assert_eq!(engine.grants(release(5)).await, []);
+    let granted = engine.grants(release(3)).await;
+    assert_eq!(granted, [Grant { root: id(1), command: id(6), number: 0 }]);
+    engine.apply([release(6)]).await;
+    assert_eq!(engine.grants(release(1)).await, [grant(2)]);
 }
 
 /// Who ends, or passes its locks on, waits for nothing any more, and who is behind it comes next.
@@ -186,10 +256,30 @@ pub async fn one_lock_is_taken_away(fixture: &impl Fixture) {
     engine.roots(1, 2).await;
     engine.apply([asks(1, vec![exclusive("a"), exclusive("b")])]).await;
     engine.commit([waits(2, vec![exclusive("a")])]).await;
-    let key = "a".to_owned();
-    let takes = Write::ReleaseOne { owner: id(1), group: "disk".into(), key };
-    assert_eq!(engine.grants(step(id(9), vec![takes])).await, [grant(2)]);
+    let takes = |lock, since| {
+        let since = Timestamp::from_micros(since);
+        step(id(9), vec![Write::ReleaseOne { owner: id(1), lock, since }])
+    };
+    let held = engine.store.locks(None).await.expect("failed to read the locks").held;
+    let since = held[0].since.as_micros();
+    for other in [takes(shared("a"), since), takes(exclusive("a"), since - 1)] {
+        assert_eq!(engine.grants(other).await, [], "it is another lock");
+    }
+    assert_eq!(engine.around("a").await, (vec![1], vec![2]));
+    assert_eq!(engine.grants(takes(exclusive("a"), since)).await, [grant(2)]);
     assert_eq!(engine.around("b").await, (vec![1], vec![]));
+    // It has let go of the lock that is meant, and taken it again, also in the same batch.
+    let mut again = asks(1, vec![exclusive("b")]);
+    let mut request = LockRequest::clone(again.request.as_ref().expect("a request"));
+    request.at = Timestamp::from_micros(since + 1);
+    again.request = Some(Arc::new(request));
+    let seen = || takes(exclusive("b"), since);
+    engine.apply([release(1), again, seen()]).await;
+    assert_eq!(engine.around("b").await, (vec![1], vec![]));
+    engine.apply([seen()]).await;
+    assert_eq!(engine.around("b").await, (vec![1], vec![]));
+    engine.apply([takes(exclusive("b"), since + 1)]).await;
+    assert_eq!(engine.around("b").await, (vec![], vec![]));
 }
 
 /// A request that would close a cycle of waiting trees is refused, and names it.
@@ -208,7 +298,7 @@ pub async fn a_cycle_is_refused(fixture: &impl Fixture) {
     assert_eq!(engine.commit(both).await, [Outcome::Applied, Outcome::Applied]);
 }
 
-/// A request of a command that is not stored is rejected, and takes no place.
+/// A request of a command that is not stored is rejected, and does not join the line.
 pub async fn who_is_not_stored_does_not_wait(fixture: &impl Fixture) {
     let engine = Engine::start(fixture).await;
     engine.apply([locked(1, vec![exclusive("a")])]).await;

@@ -78,6 +78,7 @@ pub async fn an_update_replaces_the_rest(fixture: &impl Fixture) {
     let newer = Progress {
         started_at: Some(Timestamp::from_micros(4)),
         cancelled: Some("5".into()),
+        seen: Some(9),
         undo: Some(Undo::Own),
         compensated_at: Some(Timestamp::from_micros(8)),
         state: Some("1".into()),

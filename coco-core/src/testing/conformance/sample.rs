@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::Fixture;
 use crate::entity::{
-    Audit, CommandEntity, Compensation, OnceResult, Progress, Sleep, TreeRows, Undo,
+    Audit, CommandEntity, Compensation, OnceResult, Progress, Published, Sleep, Subscription, Task,
+    TreeRows, Undo,
 };
 use crate::id::CommandId;
 use crate::lock::{Lock, LockConflict, LockMode, LockRequest};
@@ -64,6 +65,8 @@ impl<S: Store> Engine<S> {
         tree.once_results.sort_by_key(|result| (result.command_id, result.position));
         tree.sleeps.sort_by_key(|sleep| (sleep.command_id, sleep.position));
         tree.compensations.sort_by_key(|entry| (entry.command_id, entry.position));
+        tree.subscriptions.sort_by(|a, b| (a.command_id, &a.key).cmp(&(b.command_id, &b.key)));
+        tree.tasks.sort_by_key(|task| (task.command_id, task.position));
         Some(tree)
     }
 
@@ -132,6 +135,7 @@ pub(super) fn full_progress() -> Progress {
         started_at: Some(Timestamp::from_micros(1_700_000_000_000_005)),
         wake_at: Some(Timestamp::from_micros(1_700_000_000_000_006)),
         cancelled: Some(r#"{"kind":"cancelled","message":"enough"}"#.into()),
+        seen: Some(3),
         undo: Some(Undo::Inner),
         compensated_at: Some(Timestamp::from_micros(1_700_000_000_000_007)),
         state: Some(r#"{"disk":2}"#.into()),
@@ -181,6 +185,36 @@ pub(super) fn compensation(command: u128, position: i32) -> Compensation {
     }
 }
 
+pub(super) fn subscription(command: u128, key: &str) -> Subscription {
+    Subscription {
+        command_id: id(command),
+        root_command_id: id(command),
+        key: key.into(),
+        created_at: Timestamp::from_micros(1_700_000_000_000_015),
+    }
+}
+
+pub(super) fn published(event: &str, key: &str) -> Published {
+    Published {
+        event_id: event.into(),
+        key: key.into(),
+        payload: r#"{"size":4}"#.into(),
+        published_at: Timestamp::from_micros(1_700_000_000_000_016),
+    }
+}
+
+pub(super) fn task(command: u128, position: i32) -> Task {
+    Task {
+        command_id: id(command),
+        root_command_id: id(command),
+        position,
+        task: r#"{"host":7}"#.into(),
+        created_at: Timestamp::from_micros(1_700_000_000_000_017),
+        ended_at: None,
+        failure: None,
+    }
+}
+
 /// What an operator did to the root `n`, for this reason.
 pub(super) fn audit(n: u128, reason: &str) -> Audit {
     Audit {
@@ -223,6 +257,20 @@ pub(super) fn release(n: u128) -> Step {
 
 pub(super) fn register(entry: Compensation) -> Step {
     step(entry.root_command_id, vec![Write::Register(Box::new(entry))])
+}
+
+/// The root `n` listens for a key.
+pub(super) fn subscribe(n: u128, key: &str) -> Step {
+    write(n, Write::Subscribe(Box::new(subscription(n, key))))
+}
+
+/// A step of the root `n` publishes an event.
+pub(super) fn publish(n: u128, event: &str, key: &str) -> Step {
+    write(n, Write::Publish(Box::new(published(event, key))))
+}
+
+pub(super) fn write_task(task: Task) -> Step {
+    step(task.root_command_id, vec![Write::Task(Box::new(task))])
 }
 
 pub(super) fn audited(entry: Audit) -> Step {

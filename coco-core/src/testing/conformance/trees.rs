@@ -2,8 +2,8 @@
 
 use super::Fixture;
 use super::sample::{
-    Engine, audit, child, compensation, exclusive, id, insert, locked, once, progress, register,
-    release, root, sleep, update, write, write_once,
+    Engine, audit, child, compensation, exclusive, id, insert, locked, once, progress, publish,
+    register, release, root, sleep, subscribe, task, update, write, write_once, write_task,
 };
 use crate::entity::CommandEntity;
 use crate::status::CommandStatus;
@@ -133,6 +133,10 @@ pub async fn a_thousand_steps_in_one_batch(fixture: &impl Fixture) {
         step.writes.push(Write::Register(Box::new(compensation(n, 3))));
         step.writes.push(Write::Audit(Box::new(audit(n, "all at once"))));
         step.writes.extend(release(n).writes);
+        let key = n.to_string();
+        step.writes.extend(subscribe(n, &key).writes);
+        step.writes.extend(publish(n, &key, &key).writes);
+        step.writes.extend(write_task(task(n, 4)).writes);
         step
     });
     engine.apply(second).await;

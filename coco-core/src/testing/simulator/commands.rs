@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::callback::CallbackKind;
+use crate::callback::{CallbackKind, Pace};
 use crate::command::Spec;
 use crate::entity::TreeRows;
 use crate::failure::{Failure, FailureKind};
@@ -20,7 +20,7 @@ use crate::machine::{Load, Loaded, LoadedCommand, LoadedCompensation, Stored, Un
 use crate::retry::Retry;
 
 /// All that there are.
-static SPECS: [Spec; 12] = [
+static SPECS: [Spec; 21] = [
     spec("leaf", CallbackKind::None, false, LockScope::Execution),
     spec("keep", CallbackKind::None, false, LockScope::Command),
     spec("redo", CallbackKind::None, true, LockScope::Execution),
@@ -44,9 +44,35 @@ static SPECS: [Spec; 12] = [
         concurrency: ONE,
         ..spec("single flow", CallbackKind::SerialChildren, false, LockScope::None)
     },
+    spec("fan", CallbackKind::ConcurrentChildren, false, LockScope::Execution),
+    Spec {
+        timeout: TEN,
+        retry: Some(THRICE),
+        ..spec("timed fan", CallbackKind::ConcurrentChildren, true, LockScope::Command)
+    },
+    spec("next", CallbackKind::NextOperation, false, LockScope::Command),
+    Spec {
+        concurrency: ONE,
+        timeout: MINUTE,
+        ..spec("single next", CallbackKind::NextOperation, true, LockScope::None)
+    },
+    spec("polled", CallbackKind::Polling, false, LockScope::Execution),
+    Spec { timeout: TEN, ..spec("timed polled", CallbackKind::Polling, true, LockScope::None) },
+    Spec {
+        concurrency: TWO,
+        retry: Some(THRICE),
+        ..spec("pair polled", CallbackKind::Polling, true, LockScope::Execution)
+    },
+    spec("custom", CallbackKind::Custom, false, LockScope::Execution),
+    Spec {
+        timeout: MINUTE,
+        retry: Some(THRICE),
+        ..spec("timed custom", CallbackKind::Custom, true, LockScope::Command)
+    },
 ];
 const THRICE: Retry = Retry::new(3);
 const TEN: Option<Duration> = Some(Duration::from_secs(10));
+const MINUTE: Option<Duration> = Some(Duration::from_secs(60));
 const TWO: Option<NonZeroU32> = NonZeroU32::new(2);
 const ONE: Option<NonZeroU32> = NonZeroU32::new(1);
 
@@ -57,7 +83,19 @@ const fn spec(
     scope: LockScope,
 ) -> Spec {
     let (wait, retry, timeout, concurrency) = (LockWait::No, None, None, None);
-    Spec { name, callback, idempotent, scope, wait, retry, timeout, concurrency }
+    let (poll, event_timeout) = (Pace::DEFAULT, crate::callback::EVENT_TIMEOUT);
+    Spec {
+        name,
+        callback,
+        idempotent,
+        scope,
+        wait,
+        retry,
+        timeout,
+        concurrency,
+        poll,
+        event_timeout,
+    }
 }
 
 pub(crate) fn spec_of(name: &str) -> &'static Spec {
@@ -133,7 +171,18 @@ pub(crate) fn load(root: CommandId, rows: TreeRows, cause: Loaded) -> Load {
     });
     let compensations = compensations.collect();
     let (once_results, sleeps) = (rows.once_results, rows.sleeps);
-    Load { root, commands, undoable, once_results, sleeps, compensations, cause }
+    let (subscriptions, tasks) = (rows.subscriptions, rows.tasks);
+    Load {
+        root,
+        commands,
+        undoable,
+        once_results,
+        sleeps,
+        compensations,
+        subscriptions,
+        tasks,
+        cause,
+    }
 }
 
 /// What is stored of the requests of one flow.

@@ -3,6 +3,7 @@
 mod intervals;
 mod line;
 mod locks;
+mod rounds;
 mod undo;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -58,6 +59,8 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Takes a step that the store has applied.
     pub(super) fn applied(&mut self, step: &Step) {
+        let runs = self.runs_of_leaves(step);
+        self.check_round_step(step);
         for write in &step.writes {
             match write {
                 Write::Insert(row) => self.insert(row),
@@ -90,7 +93,13 @@ impl Ledger {
                 Write::Release(_)
                 | Write::Pass { .. }
                 | Write::LeaveLine(..)
-                | Write::ReleaseOne { .. } => {}
+                | Write::ReleaseOne { .. }
+                | Write::Subscribe(_)
+                | Write::Publish(_)
+                | Write::Handled(..)
+                | Write::Unsubscribe(_)
+                | Write::Task(_)
+                | Write::TaskEnded(..) => {}
             }
         }
         for write in &step.writes {
@@ -103,10 +112,29 @@ impl Ledger {
                     self.check_pass(*from, *to);
                     self.locks.pass(*from, *to);
                 }
-                Write::LeaveLine(owner, number) => self.locks.leave_line(*owner, Some(*number)),
+                Write::LeaveLine(owner, number) => self.locks.leave_line(*owner, *number),
                 _ => {}
             }
         }
+        runs.into_iter().for_each(|id| self.check_leaf_is_over(id));
+    }
+
+    /// The leaves of which a run is over by this step.
+    fn runs_of_leaves(&self, step: &Step) -> Vec<CommandId> {
+        let updates = step.writes.iter().filter_map(|write| match write {
+            Write::Update(id, progress) => Some((*id, progress)),
+            _ => None,
+        });
+        let of_leaf = updates.filter(|(id, newer)| {
+            let row = &self.rows[id];
+            let before = &row.progress;
+            let is_over = newer.status != CommandStatus::Active || newer.wake_at.is_some();
+            !row.callback_enabled
+                && before.status == CommandStatus::Active
+                && newer.status != CommandStatus::Stuck
+                && is_over
+        });
+        of_leaf.map(|(id, _)| id).collect()
     }
 
     fn insert(&mut self, row: &CommandEntity) {
@@ -150,7 +178,8 @@ impl Ledger {
         assert_eq!(row.progress.status, CommandStatus::Active, "it registers: {entry:?}");
         let mut own = self.entries.range((entry.command_id, 0)..=(entry.command_id, i32::MAX));
         let is_same = |stored: &Compensation| stored.command_parameters == entry.command_parameters;
-        let again = !row.callback_enabled && own.any(|(_, stored)| is_same(stored));
+        let again = !spec_of(&row.command_type).callback.is_flow()
+            && own.any(|(_, stored)| is_same(stored));
         assert!(!again, "a leaf registers it again: {entry:?}");
         self.take_order(entry.root_command_id, entry.end_order);
         let key = (entry.command_id, entry.position);
@@ -237,7 +266,7 @@ impl Ledger {
             assert!(!waits, "{id} begins before its time: {newer:?}");
         }
         let ran_before = !self.begun.insert(id);
-        let is_leaf = !self.rows[&id].callback_enabled;
+        let is_leaf = !spec_of(&self.rows[&id].command_type).callback.is_flow();
         assert!(!ran_before || !is_leaf || before.wake_at.is_some(), "{id} has not waited");
     }
 

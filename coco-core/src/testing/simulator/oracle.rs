@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::commands::{at_once, json, spec_of};
 use super::ledger::Ledger;
+use super::rounds::{self, Said};
 use super::script::Script;
-use crate::callback::CallbackKind;
+use crate::callback::{CallbackKind, EndedChild};
 use crate::context::requests::{Ask, Ended};
 use crate::entity::CommandEntity;
 use crate::erased::Reply;
@@ -53,10 +54,19 @@ impl Ledger {
     pub(super) fn check_outcomes(&self, said: &HashMap<CommandId, (i32, Reply)>) {
         for row in self.rows.values() {
             assert!(row.progress.status.is_terminal(), "it never ends: {row:?}");
+            let callback = spec_of(&row.command_type).callback;
+            if callback.has_rounds() && row.progress.executed {
+                self.check_rounds(row, self.failed_from_outside(row));
+                continue;
+            }
+            if callback.has_rounds() {
+                let children = self.children.get(&row.command_id);
+                assert_eq!(children, None, "it has not executed: {row:?}");
+            }
             if self.failed_from_outside(row) {
                 continue;
             }
-            if spec_of(&row.command_type).callback == CallbackKind::SerialChildren {
+            if callback == CallbackKind::SerialChildren {
                 self.check_flow(row);
             } else {
                 let said = said.get(&row.command_id).map(|(_, reply)| reply.result.clone());
@@ -132,7 +142,9 @@ impl Ledger {
                 assert_eq!(stored.command_parameters, undo.parameters);
             }
             Ask::Dropped { .. } => {}
-            Ask::OnceEnded { .. } => unreachable!("a script runs no step"),
+            Ask::OnceEnded { .. } | Ask::Launch { .. } => {
+                unreachable!("a script runs no step and launches nothing")
+            }
         }
     }
 
@@ -158,5 +170,90 @@ impl Ledger {
             (entry.end_order, (*position, Ended { result: Ok("null".into()), at }))
         });
         children.chain(onces).chain(entries).collect()
+    }
+}
+
+impl Ledger {
+    /// Goes through the rounds that are stored once more: the children are those that they start,
+    /// and the outcome is what they come to.
+    fn check_rounds(&self, row: &CommandEntity, failed_from_outside: bool) {
+        let (id, name) = (row.command_id, &*row.command_type);
+        let parameters = json(&row.command_parameters);
+        let stored = row.progress.state.as_deref().map_or_else(|| parameters.clone(), json);
+        let children = self.children.get(&id).into_iter().flatten();
+        let children: BTreeMap<_, _> =
+            children.map(|child| &self.rows[child]).map(|child| (child.position, child)).collect();
+        let mut ended: Vec<_> = children
+            .values()
+            .map(|child| EndedChild {
+                id: child.command_id,
+                name: child.command_type.clone(),
+                end_order: child.progress.end_order.expect("an order"),
+                result: outcome(child),
+            })
+            .collect();
+        ended.sort_unstable_by_key(|child| child.end_order);
+
+        let mut said = rounds::begin(name, &parameters);
+        let (mut started, mut before) = (Vec::new(), 0);
+        let waits = spec_of(name).callback.waits_for_children();
+        let log = rounds::log(&stored);
+        for (round, length) in log.iter().enumerate() {
+            started.append(&mut said.started);
+            assert!(*length >= before && *length <= started.len(), "round {round} of {row:?}");
+            assert!(!waits || *length == started.len(), "round {round} of {row:?}");
+            before = *length;
+            let next = rounds::round(name, id, &said.fields, &said.output, &ended[..*length]);
+            said = next.unwrap_or_else(|failure| panic!("round {round} of {row:?}: {failure}"));
+        }
+        let is_lost = self.is_cancelled(id) && children.len() == started.len();
+        if !is_lost {
+            started.append(&mut said.started.clone());
+        }
+        assert_eq!(children.len(), started.len(), "children of {row:?}");
+        for ((position, child), (expected, started)) in children.iter().zip((0..).zip(&started)) {
+            assert_eq!((*position, &*child.command_type), (expected, started.name));
+            let parameters = json(&child.command_parameters);
+            assert_eq!(parameters, started.parameters.clone().unwrap_or_default(), "of {child:?}");
+            let retry = child.retry.as_deref().map(|text| serde_json::from_str(text).expect("one"));
+            assert_eq!(retry, started.retry.filter(|_| started.parameters.is_some()));
+        }
+        if failed_from_outside {
+            return;
+        }
+        assert_eq!(said.fields, stored, "the fields of {row:?}");
+        let output = json(row.progress.return_value.as_deref().expect("an output"));
+        // The last round that is not in the log was given some of the children.
+        let first = if waits { ended.len() } else { before };
+        let mut last = (first..=ended.len())
+            .map(|length| rounds::round(name, id, &stored, &said.output, &ended[..length]));
+        let failures = ended.iter().filter_map(|child| child.result.as_ref().err());
+        let mut fatal = failures.filter(|failure| {
+            spec_of(name).callback == CallbackKind::NextOperation
+                && !rounds::ignores(&parameters, failure)
+        });
+        match outcome(row) {
+            Ok(ended) => {
+                assert_eq!(json(&ended), output);
+                assert_eq!(fatal.next(), None, "it goes on: {row:?}");
+                let was_ready = !log.is_empty() && said.is_ready && said.started.is_empty();
+                let is_ready = |next: Result<Said, Failure>| {
+                    next.is_ok_and(|next| {
+                        next == Said { started: Vec::new(), is_ready: true, ..said.clone() }
+                    })
+                };
+                assert!(was_ready || last.any(is_ready), "it has not ended: {row:?}");
+            }
+            Err(failure) if failure.command != Some(id) => {
+                let first = fatal.next();
+                let is_last = last.any(|next| next == Err(failure.clone()));
+                assert!(first == Some(&failure) || (first.is_none() && is_last), "{row:?}");
+            }
+            Err(failure) => {
+                let is_last = last.any(|next| next == Err(failure.clone()));
+                assert!(is_last, "another failure than the script's: {row:?}");
+            }
+        }
+        assert_eq!(output, said.output, "the output of {row:?}");
     }
 }

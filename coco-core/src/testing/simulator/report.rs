@@ -12,6 +12,8 @@ pub struct Report {
     pub commands: usize,
     /// Commands that ended with failure.
     pub failures: usize,
+    /// Rounds of callbacks that were over.
+    pub rounds: usize,
     /// Commits.
     pub commits: usize,
     /// Deaths of the engine.
@@ -54,6 +56,7 @@ impl std::ops::AddAssign for Report {
         self.trees += other.trees;
         self.commands += other.commands;
         self.failures += other.failures;
+        self.rounds += other.rounds;
         self.commits += other.commits;
         self.deaths += other.deaths;
         self.stops += other.stops;

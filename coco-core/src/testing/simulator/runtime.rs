@@ -5,6 +5,7 @@ mod commit;
 mod effects;
 mod orders;
 mod restart;
+mod rounds;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 use self::commit::{Queued, Reloading};
 use self::orders::Caller;
+use self::rounds::Rounds;
 use super::commands::{at_once, json, load};
 use super::dice::{Dice, mix};
 use super::ledger::{HOOK_ATTEMPTS, Ledger};
@@ -34,6 +36,8 @@ fn settings(seed: u64, trees: usize) -> Settings {
     Settings { hook_retry: HOOK_RETRY, most_trees, short_wait: Duration::from_secs(seed % 3) }
 }
 
+/// Inputs after which what is left to end must have ended.
+const LONGEST_END: usize = 100_000;
 /// Inputs that are told when a check fails.
 const TOLD: usize = 60;
 
@@ -85,6 +89,8 @@ pub(super) struct Runtime {
     /// In which life the code of a leaf was started last, at which attempt, and what it said.
     started: HashMap<CommandId, (u32, i32)>,
     said: HashMap<CommandId, (i32, Reply)>,
+    /// What is known of the rounds of each command.
+    rounds: HashMap<CommandId, Rounds>,
     /// Which end hook was begun.
     end_hooks: HashMap<CommandId, bool>,
     last: VecDeque<(Timestamp, CommandId, &'static str)>,
@@ -129,6 +135,7 @@ impl Runtime {
             had_rejections: false,
             started: HashMap::new(),
             said: HashMap::new(),
+            rounds: HashMap::new(),
             end_hooks: HashMap::new(),
             last: VecDeque::new(),
         }
@@ -163,9 +170,11 @@ impl Runtime {
     /// Lets all that runs end, without faults, and checks what is left.
     pub(super) fn drain(mut self) -> Report {
         self.faults = Faults::NONE;
-        let mut rounds = 0;
+        let (mut rounds, longest) = (0, self.report.inputs * 20 + LONGEST_END);
         loop {
-            while self.go_on() || self.pass_time() {}
+            while self.go_on() || self.pass_time() {
+                assert!(self.report.inputs < longest, "it goes on for ever");
+            }
             self.check_standing();
             let stuck = self.ledger.stuck_commands();
             if stuck.is_empty() {
@@ -326,6 +335,10 @@ impl Runtime {
                 Some(crate::machine::FlowEnd::Returned { reply, .. }) => Some(&**reply),
                 _ => None,
             },
+            Happened::RoundOver(reply) => {
+                self.round_has_said(at, reply);
+                None
+            }
             _ => None,
         };
         if reply.is_some_and(|reply| reply.refused) {
@@ -341,11 +354,12 @@ impl Runtime {
     fn happened(&mut self, at: Address, what: Happened) {
         let is_over = |task: &Task| match &what {
             Happened::Ran { attempt, .. } => task.is_leaf() && task.attempt == *attempt,
+            Happened::RoundOver(_) => task.is_round(),
             // What a dropped flow still says is not the end of the hook that runs since.
             Happened::Polled { attempt, polled } => {
                 polled.end.is_some() && task.is_flow() && task.attempt == *attempt
             }
-            Happened::Hooked(_) => !task.is_leaf() && !task.is_flow(),
+            Happened::Hooked(_) => !task.is_leaf() && !task.is_flow() && !task.is_round(),
             _ => false,
         };
         if self.tasks.get(&at.command).is_some_and(is_over) {
@@ -372,6 +386,9 @@ impl Runtime {
 
     fn tell(&mut self, input: Input) {
         self.report.inputs += 1;
+        if let Input::Load(load) = &input {
+            self.forget_rounds(load.root);
+        }
         self.note(&input);
         let micros = i64::try_from(1 + self.dice.below(1000)).expect("a small number");
         self.now = Timestamp::from_micros(self.now.as_micros() + micros);
@@ -411,6 +428,13 @@ fn name_of(what: &Happened) -> &'static str {
         Happened::Polled { polled, .. } if polled.end.is_some() => "polled and over",
         Happened::Polled { .. } => "polled",
         Happened::Turn { .. } => "turn",
+        Happened::Subscribes { .. } => "subscribes",
+        Happened::AddsTask { .. } => "adds a task",
+        Happened::TasksAsked(_) => "its tasks were asked",
+        Happened::HasEvents => "has events",
+        Happened::NoEvents => "has no events",
+        Happened::RoundOver(reply) if reply.result.is_ok() => "a round is over",
+        Happened::RoundOver(_) => "a round failed",
         Happened::Hooked(reply) if reply.result.is_ok() => "hooked",
         Happened::Hooked(_) => "hooked and failed",
         Happened::Flush { .. } => "flush",

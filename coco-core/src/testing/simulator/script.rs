@@ -18,7 +18,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::lock::{Lock, LockMode, LockScope};
 use crate::retry::Retry;
 
-const DEEPEST: u64 = 2;
+pub(super) const DEEPEST: u64 = 2;
 /// The name of all undo commands.
 pub(super) const UNDO: &str = "undo";
 
@@ -93,7 +93,7 @@ impl Locking {
         self.keys < Self::CALM.keys
     }
 
-    fn of(parameters: &Value) -> Self {
+    pub(super) fn of(parameters: &Value) -> Self {
         let keys = parameters["keys"].as_u64().expect("a number");
         let keys = usize::try_from(keys).expect("a small number");
         Self { keys, waits: parameters["in haste"] != true }
@@ -133,14 +133,22 @@ pub(super) fn command(dice: &mut Dice, depth: u64, locking: Locking) -> (&'stati
     let leaves = ["leaf", "leaf", "leaf", "keep", "redo", "redo", "tried", "gamble", "timed"];
     let rare = ["pair", "single", "timed single", "single"];
     let flows = ["flow", "flow", "flow", "timed flow", "single flow"];
-    let flow = if depth < DEEPEST { 5 } else { 0 };
-    let name = match dice.below(15 + flow) {
+    let (flow, rounds) = if depth < DEEPEST { (5, 4) } else { (0, 0) };
+    let name = match dice.below(17 + flow + rounds) {
         0..11 => leaves[dice.below(leaves.len())],
         11..15 => rare[dice.below(rare.len())],
-        _ => flows[dice.below(flows.len())],
+        15..17 => POLLED[dice.below(POLLED.len())],
+        roll if roll < 17 + flow => flows[dice.below(flows.len())],
+        _ => ROUNDS[dice.below(ROUNDS.len())],
     };
     (name, parameters(dice, name, depth + 1, locking))
 }
+
+/// Commands with rounds that start no children.
+const POLLED: [&str; 4] = ["polled", "polled", "timed polled", "pair polled"];
+/// Commands with rounds that start children.
+pub(super) const ROUNDS: [&str; 9] =
+    ["fan", "fan", "timed fan", "next", "next", "single next", "custom", "custom", "timed custom"];
 
 pub(super) fn parameters(dice: &mut Dice, name: &str, depth: u64, locking: Locking) -> Value {
     let seed = dice.roll() >> 12;
@@ -184,7 +192,8 @@ pub(super) fn entries(parameters: &Value) -> Vec<Value> {
 /// The hooks that a command with these parameters has of its own.
 pub(super) fn hooks(parameters: &Value) -> Hooks {
     let bits = mix(parameters["seed"].as_u64().unwrap_or(0));
-    Hooks { compensate: bits & 8 == 0, success: bits & 3 == 0, failure: bits & 4 == 0 }
+    let (compensate, success, failure) = (bits & 8 == 0, bits & 3 == 0, bits & 4 == 0);
+    Hooks { compensate, success, failure, failed_round: bits & 16 == 0 }
 }
 
 impl Script {

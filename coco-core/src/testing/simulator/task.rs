@@ -5,11 +5,13 @@ use std::collections::{BTreeSet, VecDeque};
 
 use serde_json::{Value, json};
 
-use super::commands::{failure, json, text};
+use super::commands::{failure, json, spec_of, text};
 use super::dice::Dice;
+use super::rounds::{self, Said};
 use super::script::{self, Script};
+use crate::callback::CallbackKind;
 use crate::context::requests::{Ask, Ended};
-use crate::erased::{Call, Hooks, Reply};
+use crate::erased::{Call, Hooks, Next, Reply, Round};
 use crate::failure::{Failure, FailureKind};
 use crate::lock::Lock;
 use crate::machine::{Address, Entry, FlowEnd, Happened, Polled, Run, RunKind, UndoRun};
@@ -27,6 +29,8 @@ pub(super) struct Task {
     pub(super) is_over: bool,
     /// It takes until then.
     pub(super) until: Timestamp,
+    /// The position of the next child that it starts.
+    next_position: i32,
     parameters: Value,
     code: Code,
 }
@@ -39,9 +43,11 @@ pub(super) enum Code {
     Flow(Box<Flow>),
 }
 
-/// The code of a leaf.
+/// The code of a leaf, or a round of a callback.
 #[derive(Debug, Default)]
 pub(super) struct Leaf {
+    /// What it goes by, where it is a round.
+    round: Option<Box<Round>>,
     /// What it has yet to register.
     entries: VecDeque<Value>,
     /// What it has yet to lock.
@@ -79,7 +85,7 @@ pub(super) enum Mail {
     LetRun { position: i32 },
 }
 
-const NO_HOOKS: Hooks = Hooks { compensate: false, success: false, failure: false };
+const NO_HOOKS: Hooks = Hooks::NONE;
 
 impl Task {
     pub(super) fn new(run: &Run, until: Timestamp) -> Self {
@@ -90,7 +96,24 @@ impl Task {
                 let locks = script::late_locks(&parameters, run.attempt).into();
                 Code::Leaf(Leaf { entries, locks, ..Leaf::default() })
             }
-            RunKind::Hook(call) => Code::Hook(call.clone()),
+            RunKind::Inbox(_) | RunKind::Tasks { .. } | RunKind::Clear(_) => {
+                unreachable!("nobody listens or has tasks")
+            }
+            RunKind::Round(Call::Round(round)) => {
+                let runs = i32::try_from(rounds::log(&parameters).len()).expect("a few");
+                let locks = script::late_locks(&parameters, 1000 + runs).into();
+                let mut entries = VecDeque::from(script::entries(&parameters));
+                entries.truncate(usize::from(runs == 1));
+                let may_ask = round.executed.is_ok();
+                let round = Some(round.clone());
+                let leaf = if may_ask {
+                    Leaf { entries, locks, ..Leaf::default() }
+                } else {
+                    Leaf::default()
+                };
+                Code::Leaf(Leaf { round, ..leaf })
+            }
+            RunKind::Hook(call) | RunKind::Round(call) => Code::Hook(call.clone()),
             RunKind::Flow { replaying, .. } => Code::Flow(Box::new(Flow {
                 script: Script::new(&parameters),
                 has_begun: false,
@@ -100,14 +123,15 @@ impl Task {
                 given: Vec::new(),
             })),
         };
-        let (at, attempt, name) = (run.at, run.attempt, run.name);
-        Self { at, attempt, name, is_over: false, until, parameters, code }
+        let (at, attempt, name, next_position) = (run.at, run.attempt, run.name, run.next_position);
+        Self { at, attempt, name, is_over: false, until, next_position, parameters, code }
     }
 
     pub(super) fn undo(run: UndoRun) -> Self {
         let (at, until, parameters) = (run.at, Timestamp::default(), json!({}));
         let code = Code::Undo(Box::new(run));
-        Self { at, attempt: 0, name: "", is_over: false, until, parameters, code }
+        let (attempt, name, is_over, next_position) = (0, "", false, 0);
+        Self { at, attempt, name, is_over, until, next_position, parameters, code }
     }
 
     pub(super) fn is_flow(&self) -> bool {
@@ -115,7 +139,11 @@ impl Task {
     }
 
     pub(super) fn is_leaf(&self) -> bool {
-        matches!(self.code, Code::Leaf(_))
+        matches!(&self.code, Code::Leaf(leaf) if leaf.round.is_none())
+    }
+
+    pub(super) fn is_round(&self) -> bool {
+        matches!(&self.code, Code::Leaf(leaf) if leaf.round.is_some())
     }
 
     pub(super) fn code(&self) -> &Code {
@@ -128,7 +156,10 @@ impl Task {
             && self.until <= now
             && match &self.code {
                 // A wait is dropped with what waits.
-                Code::Leaf(leaf) => leaf.waits_for.is_none() || leaf.is_cancelled,
+                Code::Leaf(leaf) => {
+                    leaf.waits_for.is_none_or(|ticket| ticket.is_multiple_of(7))
+                        || leaf.is_cancelled
+                }
                 Code::Hook(_) | Code::Undo(_) => true,
                 Code::Flow(flow) => {
                     !flow.has_begun || !flow.mail.is_empty() || !flow.onces.is_empty()
@@ -190,12 +221,21 @@ impl Task {
 
     /// Goes on, and says what the runtime hears of it.
     pub(super) fn go_on(&mut self, dice: &mut Dice, divergence: usize) -> Option<Happened> {
-        let (attempt, at) = (self.attempt, self.at);
+        let (attempt, at, name, position) = (self.attempt, self.at, self.name, self.next_position);
         let hooks = script::hooks(&self.parameters);
         match &mut self.code {
             Code::Leaf(leaf) => {
                 self.is_over = true;
-                let reply = leaf.end(dice, at, hooks, &self.parameters);
+                if let Some(round) = &leaf.round {
+                    let reply = leaf.round(dice, name, at, &self.parameters, round, position);
+                    let reply = Reply { hooks, ..reply };
+                    return Some(Happened::RoundOver(reply));
+                }
+                let mut reply = leaf.end(dice, at, hooks, &self.parameters);
+                if spec_of(name).callback.has_rounds() && reply.result.is_ok() {
+                    reply = said(rounds::begin(name, &self.parameters), &self.parameters, position);
+                    reply.hooks = hooks;
+                }
                 Some(Happened::Ran { attempt, reply })
             }
             Code::Hook(call) => {
@@ -254,14 +294,90 @@ impl Leaf {
             _ => Again::AsDeclared,
         };
         let state = dice.one_in(4).then(|| text(parameters));
-        Reply { result, state, refused: false, hooks, again }
+        Reply { result, state, refused: false, hooks, again, next: None }
     }
+}
+
+impl Leaf {
+    fn round(
+        &self,
+        dice: &mut Dice,
+        name: &str,
+        at: Address,
+        fields: &Value,
+        round: &Round,
+        position: i32,
+    ) -> Reply {
+        let hooks = script::hooks(fields);
+        let dropped = |what: &str| Failure::new(FailureKind::Cancelled, what).of(at.command);
+        if self.is_cancelled && dice.one_in(3) {
+            return Reply::failed(dropped("the round did not end, and was dropped"));
+        }
+        let Ok(output) = &round.executed else { return failed_round(dice, at, fields, hooks) };
+        let output = json(output);
+        let (ended, seen) = round.outcomes.parts();
+        let callback = spec_of(name).callback;
+        if callback == CallbackKind::NextOperation {
+            let mut new = ended.iter().skip(seen).filter_map(|child| child.result.as_ref().err());
+            if let Some(failure) = new.find(|failure| !rounds::ignores(fields, failure)) {
+                return Reply::failed(failure.clone());
+            }
+        }
+        let gets_nowhere = callback != CallbackKind::ConcurrentChildren && dice.one_in(3);
+        if gets_nowhere {
+            let (started, is_ready) = (Vec::new(), false);
+            let nothing = Said { fields: fields.clone(), output, started, is_ready };
+            return said(nothing, fields, position);
+        }
+        match rounds::round(name, at.command, fields, &output, ended) {
+            Ok(next) => said(next, fields, position),
+            Err(failure) => {
+                // What it has changed until then is dropped.
+                let mut half = fields.clone();
+                half["half"] = true.into();
+                Reply { state: Some(text(&half)), ..Reply::failed(failure) }
+            }
+        }
+    }
+}
+
+/// A round of a command that has failed to execute.
+fn failed_round(dice: &mut Dice, at: Address, fields: &Value, hooks: Hooks) -> Reply {
+    let before = rounds::log(fields).len();
+    let mut next = Said {
+        fields: fields.clone(),
+        output: Value::Null,
+        started: Vec::new(),
+        is_ready: before >= 3 || dice.one_in(4),
+    };
+    if hooks.failed_round {
+        match dice.below(8) {
+            0 => return Reply::failed(failure("a failed round").of(at.command)),
+            1..5 => next.fields["log"] = json!(vec![0; before + 1]),
+            // What it starts is not heard.
+            5 => next.started = rounds::begin("custom", fields).started,
+            _ => {}
+        }
+    } else {
+        next.is_ready = true;
+    }
+    Reply { hooks, ..said(next, fields, 0) }
+}
+
+/// What the runtime makes of that.
+fn said(said: Said, before: &Value, first: i32) -> Reply {
+    let Said { fields, output, started, is_ready } = said;
+    let started = (first..).zip(started.iter().map(rounds::Started::asked)).collect();
+    let state = (fields != *before).then(|| text(&fields));
+    let (hooks, again) = (NO_HOOKS, Again::AsDeclared);
+    let next = Some(Box::new(Next { started, is_ready, ..Next::default() }));
+    Reply { result: Ok(text(&output)), state, refused: false, hooks, again, next }
 }
 
 fn hook(dice: &mut Dice, at: Address, fails: bool, hooks: Hooks) -> Reply {
     let result = if fails { Err(failure("the hook").of(at.command)) } else { Ok("null".into()) };
     let again = if dice.one_in(6) { Again::Never } else { Again::AsDeclared };
-    Reply { result, state: None, refused: false, hooks, again }
+    Reply { result, state: None, refused: false, hooks, again, next: None }
 }
 
 fn refused(dice: &mut Dice, at: Address) -> Reply {
@@ -318,7 +434,8 @@ impl Flow {
         let returned = self.script.poll(self.is_replaying, &mut asks);
         let end = returned.map(|result| {
             let again = Again::AsDeclared;
-            let reply = Box::new(Reply { result, state: None, refused: false, hooks, again });
+            let reply =
+                Box::new(Reply { result, state: None, refused: false, hooks, again, next: None });
             FlowEnd::Returned { reply, unseen: self.script.unseen.take() }
         });
         Polled { given, asks, end }

@@ -16,12 +16,14 @@ pub(crate) struct Interest<'a> {
     pub(crate) asked: BTreeMap<(Key<'a>, LockMode), BTreeSet<CommandId>>,
     /// The commands that may let go of a lock, get one, or leave the line.
     pub(crate) touched: BTreeSet<CommandId>,
+    /// The roots that ask for their start, and wait: whether they hold anything counts.
+    pub(crate) starting: BTreeSet<CommandId>,
     /// The trees that ask.
     pub(crate) roots: BTreeSet<CommandId>,
     /// The keys that an earlier part of the batch may have let go of.
     pub(crate) freed: BTreeSet<Key<'a>>,
-    /// The commands that pass locks from or to: all that they hold counts.
-    pub(crate) passing: BTreeSet<CommandId>,
+    /// The commands that pass locks from or to, or lose one: all that they hold counts.
+    pub(crate) known: BTreeSet<CommandId>,
 }
 
 impl<'a> Interest<'a> {
@@ -31,6 +33,9 @@ impl<'a> Interest<'a> {
             if let Some(request) = step.request.as_deref() {
                 interest.touched.insert(request.owner);
                 interest.roots.insert(request.root());
+                if request.waits && request.number == 0 && request.ancestors.is_empty() {
+                    interest.starting.insert(request.owner);
+                }
                 for lock in &request.locks {
                     let key = (lock.group.as_ref(), lock.key.as_str());
                     let own = interest.asked.entry((key, lock.mode)).or_default();
@@ -40,14 +45,16 @@ impl<'a> Interest<'a> {
             }
             for write in &step.writes {
                 match write {
-                    Write::Release(owner)
-                    | Write::LeaveLine(owner, _)
-                    | Write::ReleaseOne { owner, .. } => {
+                    Write::Release(owner) | Write::LeaveLine(owner, _) => {
                         interest.touched.insert(*owner);
+                    }
+                    Write::ReleaseOne { owner, .. } => {
+                        interest.touched.insert(*owner);
+                        interest.known.insert(*owner);
                     }
                     Write::Pass { from, to, .. } if from != to => {
                         interest.touched.extend([*from, *to]);
-                        interest.passing.extend([*from, *to]);
+                        interest.known.extend([*from, *to]);
                     }
                     _ => {}
                 }

@@ -12,18 +12,18 @@ use uuid::Uuid;
 pub(crate) struct Known {
     /// A holder may be there twice, a request once.
     pub(crate) rows: LockRows,
-    /// The last place in the line; none where nobody waits.
-    pub(crate) last_place: Option<i64>,
+    /// The last rank in the line; none where nobody waits.
+    pub(crate) last_rank: Option<i64>,
     /// Whether all is known that a cycle may go through.
     pub(crate) cycles: bool,
-    /// Commands that have a row in the line which does not say its place, or of which request it is.
+    /// Commands that have a row in the line which does not say its rank, or of which request it is.
     pub(crate) unreadable: BTreeSet<CommandId>,
 }
 
 /// A row of the line: one lock of a request.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    pub(crate) place: i64,
+    pub(crate) rank: i64,
     /// Which of the locks it is.
     pub(crate) position: i32,
     /// The request, with no locks.
@@ -36,12 +36,12 @@ pub(crate) struct Waiter {
 impl Known {
     /// Adds rows of the line, all of each request.
     ///
-    /// A request with a row that cannot be read keeps its place, and is not granted: it waits for
+    /// A request with a row that cannot be read keeps its rank, and is not granted: it waits for
     /// a lock that nobody lets go of. When its command asks again, it joins the line anew.
     pub(crate) fn add_waiters(&mut self, rows: Vec<Waiter>) {
         let known = self.rows.waiting.iter();
         let known: BTreeSet<_> = known.map(|it| (it.request.owner, it.request.number)).collect();
-        let mut places: BTreeSet<_> = self.rows.waiting.iter().map(|it| it.place).collect();
+        let mut ranks: BTreeSet<_> = self.rows.waiting.iter().map(|it| it.rank).collect();
         let mut requests: BTreeMap<_, BTreeMap<_, Waiter>> = BTreeMap::new();
         for row in rows {
             let of = (row.request.owner, row.request.number);
@@ -53,16 +53,16 @@ impl Known {
         for rows in requests.into_values() {
             let is_sound = rows.values().all(|row| row.is_sound);
             let mut rows = rows.into_values();
-            let Some(Waiter { place, mut request, lock, .. }) = rows.next() else { continue };
-            if !places.insert(place) {
+            let Some(Waiter { rank, mut request, lock, .. }) = rows.next() else { continue };
+            if !ranks.insert(rank) {
                 self.unreadable.insert(request.owner);
                 continue;
             }
             request.locks.extend(lock.into_iter().chain(rows.filter_map(|row| row.lock)));
             if !is_sound {
-                request.locks.push(self.lock_of_nobody(place));
+                request.locks.push(self.lock_of_nobody(rank));
             }
-            self.rows.waiting.push(WaitingRequest { place, request });
+            self.rows.waiting.push(WaitingRequest { rank, request });
         }
     }
 
@@ -83,8 +83,8 @@ impl Known {
         });
     }
 
-    fn lock_of_nobody(&mut self, place: i64) -> Lock {
-        let key = place.to_string();
+    fn lock_of_nobody(&mut self, rank: i64) -> Lock {
+        let key = rank.to_string();
         self.add_unreadable_holder(None, OF_NOBODY.to_owned(), key.clone());
         Lock { group: OF_NOBODY.into(), key, mode: LockMode::Exclusive }
     }

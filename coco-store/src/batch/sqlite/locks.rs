@@ -14,20 +14,26 @@ use crate::ancestors;
 use crate::batch::locks::{Interest, OF_NOBODY};
 
 /// Who holds these keys. Of one that is only asked for shared: who holds it exclusively or in a mode
-/// that is not known, and of those who share it the ones who ask, and their ancestors.
+/// that is not known, and of those who share it the ones who ask, and their ancestors. And all that
+/// the commands of ?2 hold.
 pub(crate) const READ_HOLDERS: &str = "\
 SELECT held.lock_group, held.lock_key, held.command_id, held.command_type, held.ancestors, \
 held.mode, held.since \
 FROM jsonb_each(?1) AS asked CROSS JOIN command_locks AS held \
-ON held.lock_group = asked.value ->> 0 AND held.lock_key = asked.value ->> 1 \
-WHERE asked.value ->> 2 OR held.mode <> 'shared' \
+ON held.lock_group = asked.value ->> '$[0]' AND held.lock_key = asked.value ->> '$[1]' \
+WHERE asked.value ->> '$[2]' OR held.mode <> 'shared' \
 UNION ALL \
 SELECT held.lock_group, held.lock_key, held.command_id, held.command_type, held.ancestors, \
 held.mode, held.since \
-FROM jsonb_each(?1) AS asked CROSS JOIN json_each(asked.value -> 3) AS own \
+FROM jsonb_each(?1) AS asked CROSS JOIN json_each(asked.value -> '$[3]') AS own \
 CROSS JOIN command_locks AS held \
-ON held.lock_group = asked.value ->> 0 AND held.lock_key = asked.value ->> 1 \
-AND held.command_id = unhex(own.value) AND held.mode = 'shared'";
+ON held.lock_group = asked.value ->> '$[0]' AND held.lock_key = asked.value ->> '$[1]' \
+AND held.command_id = unhex(own.value) AND held.mode = 'shared' \
+UNION ALL \
+SELECT held.lock_group, held.lock_key, held.command_id, held.command_type, held.ancestors, \
+held.mode, held.since \
+FROM json_each(?2) AS owner CROSS JOIN command_locks AS held \
+ON held.command_id = unhex(owner.value)";
 
 /// What these commands hold.
 pub(crate) const READ_HELD: &str = "\
@@ -45,20 +51,21 @@ DELETE FROM command_locks WHERE command_id IN (SELECT unhex(value) FROM json_eac
 
 pub(super) const DELETE_ONE_LOCK: &str = "\
 DELETE FROM command_locks WHERE (lock_group, lock_key, command_id) IN ( \
-SELECT value ->> 1, value ->> 2, unhex(value ->> 0) FROM jsonb_each(?1))";
+SELECT value ->> '$[1]', value ->> '$[2]', unhex(value ->> '$[0]') FROM jsonb_each(?1))";
 
 /// Without a number, all of the command.
 pub(super) const DELETE_WAITERS: &str = "\
 DELETE FROM lock_waiters WHERE rowid IN ( \
 SELECT waiter.rowid FROM jsonb_each(?1) AS gone CROSS JOIN lock_waiters AS waiter \
-ON waiter.command_id = unhex(gone.value ->> 0) \
-WHERE coalesce(gone.value ->> 1, waiter.number) = waiter.number)";
+ON waiter.command_id = unhex(gone.value ->> '$[0]') \
+WHERE coalesce(gone.value ->> '$[1]', waiter.number) = waiter.number)";
 
 pub(super) const INSERT_LOCKS: &str = "\
 INSERT INTO command_locks (\
 lock_group, lock_key, command_id, root_command_id, command_type, ancestors, mode, since) \
-SELECT value ->> 0, value ->> 1, unhex(value ->> 2), unhex(value ->> 3), value ->> 4, \
-value ->> 5, value ->> 6, value ->> 7 \
+SELECT \
+value ->> '$[0]', value ->> '$[1]', unhex(value ->> '$[2]'), unhex(value ->> '$[3]'), \
+value ->> '$[4]', value ->> '$[5]', value ->> '$[6]', value ->> '$[7]' \
 FROM jsonb_each(?1) WHERE true \
 ON CONFLICT (lock_group, lock_key, command_id) \
 DO UPDATE SET since = min(since, excluded.since), \
@@ -68,13 +75,14 @@ pub(super) const INSERT_WAITERS: &str = "\
 INSERT INTO lock_waiters (\
 command_id, number, lock_group, lock_key, position, place, root_command_id, command_type, \
 ancestors, mode, since, until) \
-SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
-unhex(value ->> 6), value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11 \
+SELECT \
+unhex(value ->> '$[0]'), value ->> '$[1]', value ->> '$[2]', value ->> '$[3]', value ->> '$[4]', \
+value ->> '$[5]', unhex(value ->> '$[6]'), value ->> '$[7]', value ->> '$[8]', value ->> '$[9]', \
+value ->> '$[10]', value ->> '$[11]' \
 FROM jsonb_each(?1)";
 
 /// What `READ_LINE` binds.
 pub(crate) fn line(interest: &Interest<'_>) -> Result<[String; 3], serde_json::Error> {
-    let text = |rows: Option<String>| rows.unwrap_or_else(|| "[]".to_owned());
     Ok([
         text(array(interest.touched.iter().copied().map(Id))?),
         text(array(interest.keys().into_iter())?),
@@ -82,11 +90,17 @@ pub(crate) fn line(interest: &Interest<'_>) -> Result<[String; 3], serde_json::E
     ])
 }
 
-/// What `READ_HOLDERS` binds: the keys that are asked for, and those that `waiting` waits for.
+fn text(rows: Option<String>) -> String {
+    rows.unwrap_or_else(|| "[]".to_owned())
+}
+
+/// What `READ_HOLDERS` binds, where there is anything to read: the keys that are asked for and
+/// those that `waiting` waits for; and, where somebody waits, the roots that ask for their start.
 pub(crate) fn holders(
     interest: &Interest<'_>,
     waiting: &[WaitingRequest],
-) -> Result<Option<String>, serde_json::Error> {
+    is_line: bool,
+) -> Result<Option<[String; 2]>, serde_json::Error> {
     let wanted = waiting.iter().flat_map(|waiting| &waiting.request.locks);
     let wanted = wanted.filter(|lock| lock.group != OF_NOBODY);
     let wanted = wanted.map(|lock| (&*lock.group, &*lock.key));
@@ -96,7 +110,10 @@ pub(crate) fn holders(
     let shared = shared.map(|(((group, key), _), own)| {
         (*group, *key, false, own.iter().copied().map(Id).collect())
     });
-    array(all.iter().map(|(group, key)| (*group, *key, true, Vec::new())).chain(shared))
+    let keys = all.iter().map(|(group, key)| (*group, *key, true, Vec::new())).chain(shared);
+    let Some(keys) = array(keys)? else { return Ok(None) };
+    let starting = interest.starting.iter().filter(|_| is_line).copied().map(Id);
+    Ok(Some([keys, text(array(starting)?)]))
 }
 
 pub(super) struct Held<'a>(pub(super) &'a HeldLock);
@@ -145,7 +162,7 @@ impl Serialize for Waiter<'_> {
             self.lock.group,
             self.lock.key,
             self.position,
-            self.waiting.place,
+            self.waiting.rank,
             Id(request.root()),
             request.command_type,
             ancestors::text(&request.ancestors),

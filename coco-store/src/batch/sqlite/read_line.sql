@@ -7,7 +7,7 @@ touched(command_id) AS MATERIALIZED (SELECT unhex(value) FROM json_each(?1)),
 asking(root_command_id) AS MATERIALIZED (SELECT unhex(value) FROM json_each(?3)),
 -- The keys that count: those of the batch, and all that is waited for by the trees below.
 key(lock_group, lock_key) AS (
-    SELECT value ->> 0, value ->> 1 FROM jsonb_each(?2)
+    SELECT value ->> '$[0]', value ->> '$[1]' FROM jsonb_each(?2)
     UNION
     SELECT held.lock_group, held.lock_key
     FROM touched CROSS JOIN command_locks AS held ON held.command_id = touched.command_id

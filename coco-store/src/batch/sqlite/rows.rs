@@ -1,9 +1,12 @@
 //! The rows of a batch as the JSON that a statement binds: an array of arrays.
 
+use std::io;
+
 use coco_core::CommandId;
 use coco_core::entity::{Audit, CommandEntity, Compensation, OnceResult, Progress, Sleep, Undo};
 use serde::ser::{Error, SerializeTuple};
 use serde::{Serialize, Serializer};
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 /// The rows as the JSON that a statement binds; nothing for no rows.
 pub(crate) fn array<T: Serialize>(
@@ -14,20 +17,35 @@ pub(crate) fn array<T: Serialize>(
         return Ok(None);
     }
     let mut json = Vec::with_capacity(4096);
-    serde_json::Serializer::new(&mut json).collect_seq(rows)?;
-    let json = String::from_utf8(json).map_err(serde_json::Error::custom)?;
-    if has_nul(&json) {
-        return Err(serde_json::Error::custom("a text contains a NUL character"));
-    }
-    Ok(Some(json))
+    serde_json::Serializer::with_formatter(&mut json, NoNul).collect_seq(rows)?;
+    String::from_utf8(json).map(Some).map_err(serde_json::Error::custom)
 }
 
-/// Whether a text in `json` has a NUL: SQLite would cut it there.
-fn has_nul(json: &str) -> bool {
-    json.match_indices("\\u0000").any(|(at, _)| {
-        let escapes = json[..at].bytes().rev().take_while(|byte| *byte == b'\\').count();
-        escapes % 2 == 0
-    })
+/// Writes no NUL: SQLite would cut a text there.
+struct NoNul;
+
+impl Formatter for NoNul {
+    fn write_char_escape<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        escape: CharEscape,
+    ) -> io::Result<()> {
+        match escape {
+            CharEscape::AsciiControl(0) => Err(io::Error::other("a text contains a NUL character")),
+            escape => CompactFormatter.write_char_escape(writer, escape),
+        }
+    }
+}
+
+/// The identities of rows, as a statement binds those that are not in the JSON.
+pub(super) fn bytes<const N: usize>(
+    rows: impl ExactSizeIterator<Item = [CommandId; N]>,
+) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(rows.len() * N * size_of::<CommandId>());
+    for id in rows.flatten() {
+        bytes.extend_from_slice(id.as_uuid().as_bytes());
+    }
+    bytes
 }
 
 /// An identity, as `unhex` takes it.
@@ -57,11 +75,8 @@ impl Serialize for Start<'_> {
         let row = self.0;
         row!(
             serializer,
-            10,
-            Id(row.command_id),
+            7,
             row.command_type,
-            row.parent_command_id.map(Id),
-            Id(row.root_command_id),
             row.position,
             *row.command_parameters,
             row.created_at,
@@ -79,11 +94,8 @@ impl Serialize for Command<'_> {
         let (row, progress) = (self.0, &self.0.progress);
         row!(
             serializer,
-            30,
-            Id(row.command_id),
+            28,
             row.command_type,
-            row.parent_command_id.map(Id),
-            Id(row.root_command_id),
             row.position,
             *row.command_parameters,
             row.created_at,
@@ -110,19 +122,19 @@ impl Serialize for Command<'_> {
             progress.failure.as_deref(),
             progress.end_order,
             progress.ended_at,
+            progress.seen,
         )
     }
 }
 
-pub(super) struct End<'a>(pub(super) CommandId, pub(super) &'a Progress);
+pub(super) struct End<'a>(pub(super) &'a Progress);
 
 impl Serialize for End<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let progress = self.1;
+        let progress = self.0;
         row!(
             serializer,
-            8,
-            Id(self.0),
+            7,
             progress.status.as_str(),
             progress.attempt,
             progress.executed,
@@ -134,15 +146,14 @@ impl Serialize for End<'_> {
     }
 }
 
-pub(super) struct Update<'a>(pub(super) CommandId, pub(super) &'a Progress);
+pub(super) struct Update<'a>(pub(super) &'a Progress);
 
 impl Serialize for Update<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let progress = self.1;
+        let progress = self.0;
         row!(
             serializer,
             20,
-            Id(self.0),
             progress.status.as_str(),
             progress.attempt,
             progress.executed,
@@ -162,6 +173,7 @@ impl Serialize for Update<'_> {
             progress.wake_at,
             progress.deaths,
             progress.deaths_end_order,
+            progress.seen,
         )
     }
 }

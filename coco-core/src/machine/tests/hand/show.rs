@@ -9,6 +9,7 @@ use crate::erased::Call;
 use crate::id::CommandId;
 use crate::machine::step::Write;
 use crate::machine::{Effect, Output, RunKind, Undoing};
+use crate::status::CommandStatus;
 
 /// The path of a command: of a root, of its children or of theirs, up to position 5.
 pub(super) fn path(of: CommandId) -> String {
@@ -59,15 +60,22 @@ fn show_write(write: &Write) -> String {
         Write::Compensated(id, _) => format!("compensated {}", path(*id)),
         Write::Undone(id, position, _) => format!("undone {} {position}", path(*id)),
         Write::Release(id) => format!("release {}", path(*id)),
-        Write::LeaveLine(id, number) => format!("leave {} {number}", path(*id)),
-        Write::ReleaseOne { owner, key, .. } => format!("release {} {key}", path(*owner)),
+        Write::LeaveLine(id, Some(number)) => format!("leave {} {number}", path(*id)),
+        Write::LeaveLine(id, None) => format!("leave {} all", path(*id)),
+        Write::ReleaseOne { owner, lock, .. } => format!("release {} {}", path(*owner), lock.key),
         Write::Pass { from, to, .. } => format!("pass {} to {}", path(*from), path(*to)),
+        Write::Subscribe(row) => format!("subscribe {} {}", path(row.command_id), row.key),
+        Write::Publish(event) => format!("publish {}", event.key),
+        Write::Handled(id, last) => format!("handled {} {last}", path(*id)),
+        Write::Unsubscribe(id) => format!("unsubscribe {}", path(*id)),
+        Write::Task(task) => format!("task {} {}", path(task.command_id), task.position),
+        Write::TaskEnded(id, position, ..) => format!("task ended {} {position}", path(*id)),
         Write::Audit(audit) => format!("audit {} {}", audit.action, path(audit.command_id)),
     }
 }
 
-/// The status, the attempt, and where there are any the end order, the deaths, what undoes it and
-/// that it waits or is cancelled.
+/// The status, the attempt, that it is active and was executed, and where there are any the end
+/// order, the deaths, what undoes it and that it waits or is cancelled.
 fn show_progress(progress: &Progress) -> String {
     let order = progress.end_order.map(|order| format!(" o{order}")).unwrap_or_default();
     let deaths = match progress.deaths {
@@ -82,7 +90,9 @@ fn show_progress(progress: &Progress) -> String {
     let waits = if progress.wake_at.is_some() { " waits" } else { "" };
     let cancelled = if progress.cancelled.is_some() { " cancelled" } else { "" };
     let (status, attempt) = (progress.status, progress.attempt);
-    format!("{status} a{attempt}{order}{deaths}{undo}{waits}{cancelled}")
+    let is_in_rounds = progress.executed && status == CommandStatus::Active;
+    let executed = if is_in_rounds { " executed" } else { "" };
+    format!("{status} a{attempt}{executed}{order}{deaths}{undo}{waits}{cancelled}")
 }
 
 fn show_effect(effect: &Effect) -> String {
@@ -94,6 +104,15 @@ fn show_effect(effect: &Effect) -> String {
                 RunKind::Leaf => format!("leaf a{}", run.attempt),
                 RunKind::Flow { replaying: true, .. } => format!("replay a{}", run.attempt),
                 RunKind::Flow { .. } => format!("flow a{}", run.attempt),
+                RunKind::Round(Call::Round(round)) => {
+                    let (ended, seen) = round.outcomes.parts();
+                    format!("round {seen}/{}", ended.len())
+                }
+                RunKind::Round(_) => "round".to_owned(),
+                RunKind::Inbox(_) => "inbox".to_owned(),
+                RunKind::Tasks { open, stop: true } => format!("stop {}", open.len()),
+                RunKind::Tasks { open, .. } => format!("tasks {}", open.len()),
+                RunKind::Clear(tasks) => format!("clear {}", tasks.len()),
                 RunKind::Hook(Call::EndSuccessfully(_)) => "end_successfully".to_owned(),
                 RunKind::Hook(Call::Compensate(output)) => {
                     format!("compensate {}", output.as_deref().unwrap_or("-"))

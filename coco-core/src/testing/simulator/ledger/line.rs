@@ -2,7 +2,8 @@
 //!
 //! The rule is written down here once more, apart from the one that stores decide with: in the way
 //! of a request is who holds, or came first and waits for, one of its keys in a mode that
-//! conflicts; but not the command itself, what is above it, and who waits for those.
+//! conflicts; but not the command itself, what is above it, and who waits for those on any key. What
+//! it has already it does not ask for.
 
 use super::Ledger;
 use super::intervals::Event;
@@ -48,13 +49,13 @@ impl Ledger {
                 let Some(wanted) = other.locks.iter().find(|wanted| wanted.key == lock.key) else {
                     continue;
                 };
-                let is_behind = behind_own.iter().any(|(first, lock): &(CommandId, &Lock)| {
-                    conflict(lock.mode, wanted.mode)
-                        && !self.waits_for_own(*first, lock, other.owner)
+                let is_behind = behind_own.iter().any(|(first, lock): &(&Waiting, &Lock)| {
+                    conflict(lock.mode, wanted.mode) && !self.waits_for_own(first, other.owner)
                 });
-                if is_behind || self.waits_for_own(other.owner, wanted, owner) {
-                    behind_own.push((other.owner, wanted));
-                } else if conflict(wanted.mode, lock.mode) {
+                let this_key = Waiting { locks: vec![wanted.clone()], ..other.clone() };
+                if is_behind || self.waits_for_own(&this_key, owner) {
+                    behind_own.push((other, wanted));
+                } else if conflict(wanted.mode, lock.mode) && !self.waits_for_own(other, owner) {
                     ahead = ahead.or(Some(other.owner));
                 }
             }
@@ -62,28 +63,29 @@ impl Ledger {
         })
     }
 
-    /// Whether `other` waits for what `owner`, or a command above it, holds.
-    fn waits_for_own(&self, other: CommandId, wanted: &Lock, owner: CommandId) -> bool {
+    /// Whether `other` waits for anything that `owner`, or a command above it, holds.
+    fn waits_for_own(&self, other: &Waiting, owner: CommandId) -> bool {
         self.locks.held.iter().any(|((held_by, key), mode)| {
-            *key == wanted.key
-                && conflict(*mode, wanted.mode)
+            other.locks.iter().any(|wanted| *key == wanted.key && conflict(*mode, wanted.mode))
                 && self.is_of(owner, *held_by)
-                && !self.is_of(other, *held_by)
+                && !self.is_of(other.owner, *held_by)
         })
     }
 
     /// Takes what the store has made of the request of a step.
     pub(in super::super) fn answered(&mut self, step: &Step, outcome: &Outcome) {
         let Some(request) = &step.request else { return };
-        let LockRequest { owner, number, ref locks, .. } = **request;
+        let LockRequest { owner, number, .. } = **request;
         assert_eq!(request.ancestors, self.ancestors(owner).collect::<Vec<_>>());
+        let lacks = |lock: &&Lock| !self.locks.holds(owner, lock);
+        let locks: Vec<_> = request.locks.iter().filter(lacks).cloned().collect();
         let others: Vec<_> =
             self.locks.line.iter().filter(|it| it.owner != owner).cloned().collect();
-        let in_the_way = self.in_the_way(owner, locks, &others);
-        let has_all = locks.iter().all(|lock| self.locks.holds(owner, lock));
+        let in_the_way = self.in_the_way(owner, &locks, &others);
+        let has_all = locks.is_empty();
         let line = &self.locks.line;
-        let place = line.iter().position(|it| (it.owner, it.number) == (owner, number));
-        let waits = place.map(|place| line[place].clone()).filter(|it| it.locks == *locks);
+        let rank = line.iter().position(|it| (it.owner, it.number) == (owner, number));
+        let waits = rank.map(|rank| line[rank].clone()).filter(|it| it.locks == locks);
         assert!(!has_all || *outcome == Outcome::Applied, "{request:?} holds all: {outcome:?}");
         match outcome {
             Outcome::Applied => {
@@ -107,7 +109,7 @@ impl Ledger {
                 assert!(in_the_way.is_some(), "it waits for nobody: {request:?}");
                 assert!(!self.is_vain(request), "it waits for who shares its lock: {request:?}");
                 self.leaves_line(owner, number);
-                let (until, locks) = (*until, locks.clone());
+                let until = *until;
                 for lock in &locks {
                     self.locks.log.add(owner, lock.key.clone(), Event::Queued(number));
                 }
@@ -154,11 +156,18 @@ impl Ledger {
     }
 
     /// The code of a command is over: it waits for nothing that it knows of.
-    pub(super) fn check_code_is_over(&self, id: CommandId) {
+    pub(in super::super) fn check_code_is_over(&self, id: CommandId) {
         let late = self.locks.line.iter().filter(|it| it.owner == id && it.number > 0);
         let known = late.map(|it| (it.owner, it.number));
         let mut known = known.filter(|it| !self.locks.unknown.contains(it));
         assert_eq!(known.next(), None, "its code is over, and it waits");
+    }
+
+    /// A run of a leaf is over: nothing that it asked for late is in line, nor what an interrupted
+    /// run before it did.
+    pub(super) fn check_leaf_is_over(&self, id: CommandId) {
+        let mut late = self.locks.line.iter().filter(|it| it.owner == id && it.number > 0);
+        assert_eq!(late.next(), None, "its run is over, and it waits");
     }
 
     /// A leaf was told that it has waited too long.
@@ -218,9 +227,9 @@ impl Ledger {
         for Grant { root, command, number } in granted {
             let line = &self.locks.line;
             let is_it = |it: &Waiting| (it.owner, it.number) == (*command, *number);
-            let place = line.iter().position(is_it).expect("it is in line");
-            let Waiting { owner, locks, .. } = line[place].clone();
-            let in_the_way = self.in_the_way(owner, &locks, &line[..place]);
+            let rank = line.iter().position(is_it).expect("it is in line");
+            let Waiting { owner, locks, .. } = line[rank].clone();
+            let in_the_way = self.in_the_way(owner, &locks, &line[..rank]);
             assert_eq!(in_the_way, None, "{command} is granted {locks:?}");
             assert_eq!(*root, self.rows[command].root_command_id);
             assert!(self.is_open(owner), "{owner} has ended, and is granted {locks:?}");
@@ -229,9 +238,9 @@ impl Ledger {
             self.locks.granted_at.insert((owner, *number), self.locks.now);
             self.grants += 1;
         }
-        for (place, waiting) in self.locks.line.iter().enumerate() {
+        for (rank, waiting) in self.locks.line.iter().enumerate() {
             let Waiting { owner, locks, .. } = waiting;
-            let in_the_way = self.in_the_way(*owner, locks, &self.locks.line[..place]);
+            let in_the_way = self.in_the_way(*owner, locks, &self.locks.line[..rank]);
             assert!(in_the_way.is_some(), "nothing keeps it from its locks: {waiting:?}");
         }
     }
@@ -239,7 +248,7 @@ impl Ledger {
     /// The stored line is this one, and nobody in it has ended.
     pub(super) fn check_line(&self, stored: &[WaitingRequest]) {
         let mut stored: Vec<_> = stored.iter().collect();
-        stored.sort_by_key(|waiting| waiting.place);
+        stored.sort_by_key(|waiting| waiting.rank);
         let stored = stored.into_iter().map(|WaitingRequest { request, .. }| {
             let LockRequest { owner, number, until, .. } = *request;
             Waiting { owner, number, locks: request.locks.clone(), until }
@@ -265,8 +274,8 @@ impl Ledger {
             let _ = writeln!(told, "{owner} holds {key} {}", mode.as_str());
         }
         let line = &self.locks.line;
-        for (place, Waiting { owner, number, locks, until }) in line.iter().enumerate() {
-            let in_the_way = self.in_the_way(*owner, locks, &line[..place]);
+        for (rank, Waiting { owner, number, locks, until }) in line.iter().enumerate() {
+            let in_the_way = self.in_the_way(*owner, locks, &line[..rank]);
             let locks: Vec<_> = locks.iter().map(|it| (&it.key, it.mode.as_str())).collect();
             let _ = writeln!(
                 told,

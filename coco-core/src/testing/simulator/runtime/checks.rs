@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::super::commands::spec_of;
+use super::super::task::Task;
 use super::Runtime;
 use crate::machine::Address;
+use crate::status::CommandStatus;
 
 impl Runtime {
     /// What runs and has a time-out is woken by it.
@@ -12,7 +14,12 @@ impl Runtime {
         if self.is_stopping {
             return;
         }
-        for task in self.tasks.values().filter(|task| task.is_leaf() || task.is_flow()) {
+        let counts = |task: &&Task| {
+            let is_active =
+                self.ledger.rows[&task.at.command].progress.status == CommandStatus::Active;
+            task.is_leaf() || task.is_flow() || (task.is_round() && is_active)
+        };
+        for task in self.tasks.values().filter(counts) {
             let id = task.at.command;
             let began_at = self.ledger.rows[&id].began_at();
             let Some((at, timeout)) = began_at.zip(spec_of(task.name).timeout) else {

@@ -1,13 +1,15 @@
 //! The model's commits, and the trees that it reads.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::super::commands::{at_once, load, requests_of};
 use super::Runtime;
+use crate::context::requests::AskedChild;
+use crate::id::CommandId;
 use crate::lock::{Grant, LockRefusal};
 use crate::machine::step::{Step, Write};
-use crate::machine::{Address, Effect, Happened, Input, Loaded};
+use crate::machine::{Address, Effect, Forgotten, Happened, Input, Loaded};
 use crate::store::{Committed, Outcome, Store};
 
 /// A queued step, with the effects that wait for it.
@@ -18,6 +20,7 @@ pub(super) type Queued = (Step, Vec<Effect>);
 pub(super) struct Reloading {
     step: Step,
     skipped: Vec<Step>,
+    started: HashMap<CommandId, AskedChild>,
     pub(super) happened: Vec<(Address, Happened)>,
 }
 
@@ -41,7 +44,7 @@ impl Runtime {
 
     /// Commits, and does what follows. The one place that lets effects go.
     fn commit(&mut self, batch: Vec<Queued>) {
-        let Committed { outcomes, granted } = self.apply(&batch);
+        let Committed { outcomes, granted, .. } = self.apply(&batch);
         let mut skipped = Vec::new();
         for ((step, effects), outcome) in batch.into_iter().zip(outcomes) {
             let at = Address { root: step.root, command: step.command };
@@ -97,7 +100,7 @@ impl Runtime {
         let offered = batch.iter().enumerate().filter(is_offered);
         let steps: Arc<[Step]> = offered.map(|(_, (step, _))| step.clone()).collect();
         self.ledger.begins_commit(self.now);
-        let Committed { outcomes: done, granted } =
+        let Committed { outcomes: done, granted, delivered } =
             at_once(self.store.commit(&self.lease, steps)).expect("the lease is ours");
         let mut done = done.into_iter();
         let mut outcomes = Vec::with_capacity(batch.len());
@@ -122,12 +125,12 @@ impl Runtime {
         }
         self.ledger.granted(&granted);
         self.ledger.check_locks(&at_once(self.store.locks(None)).expect("it reads"));
-        Committed { outcomes, granted }
+        Committed { outcomes, granted, delivered }
     }
 
     fn rejected(&mut self, step: Step, effects: &[Effect]) {
         let root = step.root;
-        let held = self.machine.forget(root);
+        let Forgotten { held, started } = self.machine.forget(root);
         self.ledger.forgets(Some(root));
         let (lost, kept) = self.queue.drain(..).partition(|(step, _)| step.root == root);
         self.queue = kept;
@@ -137,7 +140,8 @@ impl Runtime {
             self.skipped(step, effects);
         } else {
             self.refuse(effects);
-            let reloading = Reloading { step, skipped: Vec::new(), happened: Vec::new() };
+            let (skipped, happened) = (Vec::new(), Vec::new());
+            let reloading = Reloading { step, skipped, started, happened };
             self.reloading.insert(root, reloading);
         }
         for (step, effects) in lost.into_iter().chain(held) {
@@ -168,14 +172,14 @@ impl Runtime {
             return true;
         }
         let Some((root, reloading)) = self.reloading.pop_first() else { return false };
-        let Reloading { step, skipped, happened } = reloading;
+        let Reloading { step, skipped, started, happened } = reloading;
         self.tasks.retain(|_, task| task.at.root != root || !task.is_flow());
         let tasks = self.tasks.iter().filter(|(_, task)| task.at.root == root).map(|(id, _)| *id);
         let over = happened.iter().filter(|(_, what)| what.is_over()).map(|(at, _)| at.command);
         let running = tasks.chain(over).collect();
         let reason = "by the dice".to_owned();
         let rows = at_once(self.store.tree(root)).expect("it reads").expect("a tree");
-        let cause = Loaded::Rejected { step, reason, skipped, running };
+        let cause = Loaded::Rejected { step, reason, skipped, started, running };
         self.tell(Input::Load(Box::new(load(root, rows, cause))));
         for (at, what) in happened {
             self.happened(at, what);

@@ -5,6 +5,7 @@ use super::super::oracle::outcome;
 use super::super::task::{Code, Mail, Task};
 use super::Runtime;
 use super::orders::Caller;
+use crate::entity::CommandEntity;
 use crate::erased::Call;
 use crate::failure::FailureKind;
 use crate::machine::{Address, Effect, Happened, Refusal, Run, RunKind, UndoRun, Undoing};
@@ -95,6 +96,11 @@ impl Runtime {
                     assert_eq!(before, succeeds, "{id} has both end hooks");
                 }
             }
+            RunKind::Tasks { .. } | RunKind::Clear(_) | RunKind::Inbox(_) => {
+                unreachable!("nobody listens or has tasks")
+            }
+            RunKind::Round(Call::Round(round)) => self.check_round(run, round),
+            RunKind::Round(call) => panic!("a round of {id} is {call:?}"),
             // A flow that is cancelled may be dropped in the batch that starts it.
             RunKind::Flow { .. } if self.ledger.is_cancelled(id) => {}
             RunKind::Leaf | RunKind::Flow { .. } => {
@@ -111,11 +117,16 @@ impl Runtime {
         assert!(self.ledger.ancestors(id).all(|id| self.ledger.is_open(id)));
         self.check_trial(run.at);
         let takes = match self.dice.below(8) {
-            0 if matches!(run.kind, RunKind::Leaf) => self.dice.below(15_000_000),
+            0 if matches!(run.kind, RunKind::Leaf | RunKind::Round(_)) => {
+                self.dice.below(15_000_000)
+            }
             _ => 0,
         };
         let until = self.now.as_micros() + i64::try_from(takes).expect("a small number");
         let task = Task::new(run, Timestamp::from_micros(until));
+        if let RunKind::Round(Call::Round(round)) = &run.kind {
+            self.round_begins(run.at, round);
+        }
         let before = self.tasks.insert(id, task);
         assert!(before.is_none(), "{id} runs already: {before:?}");
         if !matches!(run.kind, RunKind::Hook(_)) {
@@ -142,7 +153,7 @@ impl Runtime {
         // A leaf that runs while its tree is read again has given its place back.
         let Some(most) = spec_of(name).concurrency.filter(|_| !self.had_rejections) else { return };
         let counts = |task: &&Task| {
-            let takes_place = task.is_leaf() || task.is_flow();
+            let takes_place = task.is_leaf() || task.is_flow() || task.is_round();
             takes_place
                 && task.name == name
                 && !task.is_over
@@ -150,7 +161,15 @@ impl Runtime {
                 && !self.ledger.is_below_its_type(task.at.command)
                 && self.ledger.rows[&task.at.command].progress.status == CommandStatus::Active
         };
-        let running = self.tasks.values().filter(counts).count();
+        let between_rounds = |row: &&CommandEntity| {
+            let id = row.command_id;
+            let has_begun = self.started.get(&id).is_some_and(|(life, _)| *life == self.life);
+            let is_between = row.progress.status == CommandStatus::Active && row.progress.executed;
+            let is_here = has_begun && is_between && row.command_type == name;
+            is_here && !self.tasks.contains_key(&id) && self.stays_in_rounds(row)
+        };
+        let running = self.tasks.values().filter(counts).count()
+            + self.ledger.rows.values().filter(between_rounds).count();
         let most = usize::try_from(most.get()).expect("a small number");
         assert!(running <= most, "{running} of `{name}` run");
     }

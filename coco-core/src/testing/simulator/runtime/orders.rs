@@ -38,9 +38,22 @@ impl Runtime {
         // Not in the order of time, as the keys of two programs may be.
         let time = u128::from(super::mix(self.roots ^ self.seed << 20) >> 24) << 80;
         let id = CommandId::from_uuid(Uuid::from_u128(time | u128::from(self.roots)));
-        let names =
-            ["flow", "flow", "flow", "flow", "flow", "redo", "leaf", "single", "timed flow"];
-        let name = names[self.dice.below(names.len())];
+        let names = [
+            "flow",
+            "flow",
+            "flow",
+            "flow",
+            "flow",
+            "redo",
+            "leaf",
+            "single",
+            "timed flow",
+            "polled",
+        ];
+        let name = match self.dice.below(3) {
+            0 => script::ROUNDS[self.dice.below(script::ROUNDS.len())],
+            _ => names[self.dice.below(names.len())],
+        };
         let mut parameters = script::parameters(&mut self.dice, name, 0, self.locking);
         parameters["root"] = self.roots.into();
         let (spec, locks, parameters) =

@@ -55,7 +55,7 @@ impl Runtime {
             }
         }
         self.check_waiting(&waiting);
-        let flows = self.tasks.values().filter(|task| !task.is_leaf()).count();
+        let flows = self.tasks.values().filter(|task| !task.is_leaf() && !task.is_round()).count();
         assert_eq!(flows, 0, "flows and hooks run though the engine stops");
         self.is_stopping = false;
         self.report.stops += 1;
@@ -102,6 +102,7 @@ impl Runtime {
         self.standing.clear();
         self.callers.clear();
         self.late.clear();
+        self.rounds.clear();
         if self.dice.one_in(2) {
             let downtime = std::time::Duration::from_micros(self.dice.roll() % 6_000_000);
             self.now = self.now.after(downtime);

@@ -85,8 +85,8 @@ async fn a_long_line_costs_no_more_than_a_short_one() {
             };
             for batch in [
                 step(None, Some(Write::Release(id(length)))),
-                step(None, Some(Write::LeaveLine(id(1), 0))),
-                step(None, Some(Write::LeaveLine(id(length - 1), 0))),
+                step(None, Some(Write::LeaveLine(id(1), Some(0)))),
+                step(None, Some(Write::LeaveLine(id(length - 1), None))),
                 step(Some(asks(LockMode::Exclusive, &[])), None),
                 step(Some(asks(LockMode::Shared, &[])), None),
                 step(Some(asks(LockMode::Exclusive, &[id(0)])), None),

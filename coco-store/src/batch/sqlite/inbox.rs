@@ -1,0 +1,121 @@
+//! The statements about events and tasks outside, and the rows that they bind.
+
+use coco_core::entity::{Published, Subscription, Task};
+use coco_core::event::subscriptions_for;
+use serde::ser::SerializeTuple;
+use serde::{Serialize, Serializer};
+
+use super::rows::{Id, array, row};
+use crate::batch::inbox::InboxChanges;
+
+/// Who listens already is known by its key.
+pub(super) const INSERT_SUBSCRIPTIONS: &str = "\
+INSERT INTO event_subscriptions (command_id, root_command_id, event_key, created_at) \
+SELECT unhex(value ->> '$[0]'), unhex(value ->> '$[1]'), value ->> '$[2]', value ->> '$[3]' \
+FROM jsonb_each(?1) WHERE true ON CONFLICT (command_id, event_key) DO NOTHING";
+
+/// Each event has the subscriptions with it that match, so that they are looked up one by one,
+/// however many there are. A command that is gone, as in a file that is damaged, hears nothing.
+pub(crate) const PUBLISH: &str = "\
+INSERT INTO event_deliveries (\
+command_id, root_command_id, event_id, event_key, payload, published_at) \
+SELECT listening.command_id, listening.root_command_id, event.value ->> '$[0]', \
+event.value ->> '$[1]', event.value ->> '$[2]', event.value ->> '$[3]' \
+FROM jsonb_each(?1) AS event CROSS JOIN json_each(event.value -> '$[4]') AS matching \
+CROSS JOIN event_subscriptions AS listening ON listening.event_key = matching.value \
+CROSS JOIN command_entities AS command ON command.command_id = listening.command_id \
+ORDER BY event.rowid \
+ON CONFLICT (command_id, event_id) DO NOTHING \
+RETURNING command_id, root_command_id, event_id, event_key";
+
+/// Fails as `PUBLISH` does where the events are not such as can be bound.
+pub(crate) const CHECK_EVENTS: &str = "SELECT count(*) FROM jsonb_each(?1)";
+
+pub(crate) const HANDLE: &str = "\
+UPDATE event_deliveries SET payload = NULL \
+FROM jsonb_each(?1) AS last WHERE command_id = unhex(last.value ->> '$[0]') \
+AND number <= last.value ->> '$[1]' AND payload IS NOT NULL";
+
+pub(crate) const DELETE_SUBSCRIPTIONS: &str = "\
+DELETE FROM event_subscriptions WHERE command_id IN (SELECT unhex(value) FROM json_each(?1))";
+
+pub(crate) const DELETE_DELIVERIES: &str = "\
+DELETE FROM event_deliveries WHERE command_id IN (SELECT unhex(value) FROM json_each(?1))";
+
+pub(super) const UPDATE_TASKS: &str = "\
+UPDATE external_tasks SET ended_at = new.value ->> '$[2]', failure = new.value ->> '$[3]' \
+FROM jsonb_each(?1) AS new \
+WHERE command_id = unhex(new.value ->> '$[0]') AND position = new.value ->> '$[1]'";
+
+pub(super) const INSERT_TASKS: &str = "\
+INSERT INTO external_tasks (\
+command_id, root_command_id, position, task, created_at, ended_at, failure) \
+SELECT unhex(value ->> '$[0]'), unhex(value ->> '$[1]'), value ->> '$[2]', value ->> '$[3]', \
+value ->> '$[4]', value ->> '$[5]', value ->> '$[6]' \
+FROM jsonb_each(?1)";
+
+/// What `PUBLISH` binds.
+pub(crate) fn events(events: &[(usize, &Published)]) -> Result<Option<String>, serde_json::Error> {
+    array(events.iter().map(|(_, event)| Publication(event)))
+}
+
+/// What `HANDLE` binds.
+pub(crate) fn handled(changes: &InboxChanges<'_>) -> Result<Option<String>, serde_json::Error> {
+    array(changes.handled.iter().map(|(command, last)| (Id(*command), last)))
+}
+
+/// What `DELETE_SUBSCRIPTIONS` and `DELETE_DELIVERIES` bind.
+pub(crate) fn unsubscribed(
+    changes: &InboxChanges<'_>,
+) -> Result<Option<String>, serde_json::Error> {
+    array(changes.unsubscribed.iter().copied().map(Id))
+}
+
+pub(super) struct Listening<'a>(pub(super) &'a Subscription);
+
+impl Serialize for Listening<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let row = self.0;
+        row!(serializer, 4, Id(row.command_id), Id(row.root_command_id), *row.key, row.created_at)
+    }
+}
+
+/// An event, with all subscriptions that match it.
+struct Publication<'a>(&'a Published);
+
+impl Serialize for Publication<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let row = self.0;
+        row!(
+            serializer,
+            5,
+            *row.event_id,
+            *row.key,
+            *row.payload,
+            row.published_at,
+            subscriptions_for(&row.key),
+        )
+    }
+}
+
+pub(super) struct Outside<'a>(pub(super) &'a Task);
+
+impl Serialize for Outside<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let row = self.0;
+        row!(
+            serializer,
+            7,
+            Id(row.command_id),
+            Id(row.root_command_id),
+            row.position,
+            *row.task,
+            row.created_at,
+            row.ended_at,
+            row.failure.as_deref(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

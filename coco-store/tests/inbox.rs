@@ -1,0 +1,135 @@
+//! What events and tasks outside cost, and what is damaged among them.
+
+mod support;
+
+use coco_core::Timestamp;
+use coco_core::entity::{Published, Subscription, Task};
+use coco_core::store::{Delivered, Lease, Step, Store, Write};
+use coco_store::SeaOrmStore;
+
+use self::support::{Place, apply, id, insert, run, step};
+
+const AT: Timestamp = Timestamp::from_micros(1);
+
+fn subscribe(n: u128, key: &str) -> Step {
+    let (command_id, root_command_id) = (id(n), id(n));
+    let row = Subscription { command_id, root_command_id, key: key.into(), created_at: AT };
+    step(n, Write::Subscribe(Box::new(row)))
+}
+
+fn publish(n: u128, event: &str, key: &str) -> Step {
+    let payload = "{}".into();
+    let event = Published { event_id: event.into(), key: key.into(), payload, published_at: AT };
+    step(n, Write::Publish(Box::new(event)))
+}
+
+fn task(n: u128) -> Step {
+    let row = Task {
+        command_id: id(n),
+        root_command_id: id(n),
+        position: 0,
+        task: "{}".into(),
+        created_at: AT,
+        ended_at: None,
+        failure: None,
+    };
+    step(n, Write::Task(Box::new(row)))
+}
+
+fn handled(n: u128) -> Step {
+    step(n, Write::Handled(id(n), i64::MAX))
+}
+
+fn unsubscribe(n: u128) -> Step {
+    step(n, Write::Unsubscribe(id(n)))
+}
+
+fn ended(n: u128) -> Step {
+    step(n, Write::TaskEnded(id(n), 0, AT, None))
+}
+
+/// What is written costs beside `BEGIN`, the fence and `COMMIT`, and how many hear of it.
+async fn cost(store: &SeaOrmStore, lease: &Lease, steps: Vec<Step>) -> (u64, usize) {
+    let before = store.statistics();
+    let delivered = store.commit(lease, steps.into()).await.unwrap().delivered;
+    let after = store.statistics();
+    assert_eq!((after.commits - before.commits, after.rows - before.rows), (1, 0));
+    (after.statements - before.statements - 3, delivered.len())
+}
+
+#[tokio::test]
+async fn events_and_tasks_cost_the_same_statements_whatever_their_number() {
+    for size in [1, 2, 500] {
+        let place = Place::new();
+        let store = place.open().await;
+        let lease = store.acquire().await.unwrap();
+        let roots = 1..=size;
+        apply(&store, &lease, roots.clone().map(insert).collect()).await;
+        let key = |n: u128| format!("host|{n}");
+        let each = |make: &dyn Fn(u128) -> Step| roots.clone().map(make).collect::<Vec<_>>();
+        let publishes = |name: &'static str| each(&|n| publish(n, &format!("{name} {n}"), &key(n)));
+        let all = size as usize;
+        for (statements, heard, steps) in [
+            (1, 0, each(&|n| subscribe(n, &key(n)))),
+            (1, 0, each(&|n| subscribe(n, "host|*"))),
+            // All of them hear of the first.
+            (1, all, vec![publish(1, "first", &key(1))]),
+            (1, 0, vec![publish(1, "first", &key(1))]),
+            (1, 0, each(&|n| publish(n, "for nobody", "disk|1"))),
+            (1, 0, each(&handled)),
+            (1, 0, each(&task)),
+            (1, 0, each(&ended)),
+            // Its subscriptions, and what is in its inbox.
+            (2, 0, each(&unsubscribe)),
+            (1, 0, each(&|n| subscribe(n, &key(n)))),
+            (1, all, publishes("second")),
+        ] {
+            let what = format!("{size}: {:?}", steps[0]);
+            assert_eq!(cost(&store, &lease, steps).await, (statements, heard), "{what}");
+        }
+        let everything = [
+            each(&|n| insert(n + 1000)),
+            each(&|n| subscribe(n + 1000, &key(n))),
+            publishes("third"),
+            each(&handled),
+            each(&|n| task(n + 1000)),
+            each(&|n| ended(n + 1000)),
+            each(&unsubscribe),
+        ];
+        // A task that is over in the batch that stores it is one row.
+        let cost = cost(&store, &lease, everything.concat()).await;
+        assert_eq!(cost, (1 + 1 + 1 + 1 + 1 + 2, 2 * all), "{size}");
+    }
+}
+
+/// A subscription that somebody has spoiled is not heard by; the others are.
+#[tokio::test]
+async fn a_subscription_that_is_damaged_is_in_nobodys_way() {
+    for sql in [
+        "UPDATE event_subscriptions SET command_id = x'07' WHERE substr(command_id, 16) = x'01'",
+        "UPDATE event_subscriptions SET command_id = zeroblob(16) \
+         WHERE substr(command_id, 16) = x'01'",
+        "UPDATE event_subscriptions SET root_command_id = 'nobody' \
+         WHERE substr(command_id, 16) = x'01'",
+        "UPDATE event_subscriptions SET event_key = x'ff' WHERE substr(command_id, 16) = x'01'",
+        "DELETE FROM command_entities WHERE substr(command_id, 16) = x'01'",
+    ] {
+        let place = Place::new();
+        let store = place.open().await;
+        let lease = store.acquire().await.unwrap();
+        apply(&store, &lease, (1..=3).map(insert).collect()).await;
+        apply(&store, &lease, [1, 2].map(|n| subscribe(n, "a")).into()).await;
+        let mut stranger = place.stranger().await;
+        run(&mut stranger, "PRAGMA foreign_keys = OFF").await;
+        run(&mut stranger, sql).await;
+        // The rejected one makes the batch go in parts.
+        for (steps, at) in
+            [(vec![publish(3, "1", "a")], 0), (vec![insert(3), publish(2, "2", "a")], 1)]
+        {
+            let committed = store.commit(&lease, steps.into()).await.unwrap();
+            let delivered = Delivered { step: at, root: id(2), command: id(2) };
+            assert_eq!(committed.delivered, [delivered], "{sql}");
+        }
+        assert_eq!(store.inbox(id(2), 10).await.unwrap().len(), 2, "{sql}");
+    }
+}

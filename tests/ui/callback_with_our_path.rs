@@ -1,0 +1,28 @@
+use coco_core::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = coco_core::Polling)]
+struct Reboot;
+
+impl Execute for Reboot {
+    type Output = ();
+
+    async fn execute(&mut self, _: &Context<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = ::coco_core::callback::NextOperation)]
+struct MergeAll;
+
+impl Execute for MergeAll {
+    type Output = ();
+
+    async fn execute(&mut self, _: &Context<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn main() {}

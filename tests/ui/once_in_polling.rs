@@ -1,0 +1,22 @@
+use coco_core::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = Polling)]
+struct Reboot;
+
+impl Execute for Reboot {
+    type Output = ();
+
+    async fn execute(&mut self, cx: &Context<Self>) -> Result<()> {
+        cx.once("reboot", async |_| Ok(())).await
+    }
+}
+
+impl Polling for Reboot {
+    async fn poll(&mut self, _: &mut (), _: &Context<Self>) -> Result<Poll> {
+        Ok(Poll::Ready)
+    }
+}
+
+fn main() {}

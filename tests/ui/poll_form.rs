@@ -1,0 +1,40 @@
+use coco_core::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = Polling, poll(5))]
+struct MoveDisk;
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = Polling, poll(every = "1s"; max = "10s"))]
+struct CopyDisk;
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = Polling, poll = "1s")]
+struct WipeDisk;
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = Polling, poll(every = 1, max))]
+struct GrowDisk;
+
+macro_rules! does_nothing {
+    ($($command:ty),*) => {$(
+        impl Execute for $command {
+            type Output = ();
+
+            async fn execute(&mut self, _: &Context<Self>) -> Result<()> {
+                Ok(())
+            }
+        }
+
+        impl Polling for $command {
+            async fn poll(&mut self, _: &mut (), _: &Context<Self>) -> Result<Poll> {
+                Ok(Poll::Ready)
+            }
+        }
+    )*};
+}
+
+does_nothing!(MoveDisk, CopyDisk, WipeDisk, GrowDisk);
+
+fn main() {}

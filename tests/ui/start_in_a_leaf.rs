@@ -1,0 +1,27 @@
+use coco_core::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Command, Serialize, Deserialize)]
+struct Leaf;
+
+impl Execute for Leaf {
+    type Output = ();
+
+    async fn execute(&mut self, _: &Context<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Command, Serialize, Deserialize)]
+struct UpgradeAll;
+
+impl Execute for UpgradeAll {
+    type Output = ();
+
+    async fn execute(&mut self, cx: &Context<Self>) -> Result<()> {
+        cx.start(Leaf);
+        Ok(())
+    }
+}
+
+fn main() {}
