@@ -12,6 +12,9 @@ use crate::store::{CommitError, Committed, Lease, Store};
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// A step, with the effects that wait for it.
+pub(super) type Queued = (Step, Vec<Effect>);
+
 /// Steps that wait for the next commit.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -57,7 +60,7 @@ impl Queue {
     }
 
     /// Takes the steps of one tree out.
-    pub(super) fn take_tree(&mut self, root: CommandId) -> Vec<(Step, Vec<Effect>)> {
+    pub(super) fn take_tree(&mut self, root: CommandId) -> Vec<Queued> {
         let all =
             std::mem::take(&mut self.steps).into_iter().zip(std::mem::take(&mut self.effects));
         let (taken, kept): (Vec<_>, Vec<_>) = all.partition(|(step, _)| step.root == root);

@@ -14,7 +14,7 @@ use super::admission::{Admission, Page};
 use super::alarms::Alarms;
 use super::body::leaf_asks;
 use super::clock::Clock;
-use super::commit::{InFlight, Queue};
+use super::commit::{InFlight, Queue, Queued};
 use super::effects::{Caller, ticket_of};
 use super::reload::{Read, Reloading};
 use super::request::{Line, Offer, Request};
@@ -338,7 +338,7 @@ impl Engine {
         let Committed { outcomes, granted, delivered } = done?;
         self.queue.committed();
         self.count_deliveries(&effects, &delivered);
-        let mut skipped = Vec::new();
+        let (mut rejected, mut skipped) = (Vec::new(), Vec::new());
         for ((step, effects), outcome) in steps.iter().zip(effects).zip(outcomes) {
             let at = Address { root: step.root, command: step.command };
             match outcome {
@@ -358,7 +358,7 @@ impl Engine {
                     let number = step.request_number();
                     self.happened(at, Happened::Queued { number, until });
                 }
-                Outcome::Rejected(reason) => self.rejected(step, &effects, reason),
+                Outcome::Rejected(reason) => rejected.push((step, effects, reason)),
                 Outcome::Duplicate(taken) => {
                     if let Some(ticket) = ticket_of(&effects) {
                         self.happened(at, Happened::Duplicate { ticket, taken });
@@ -367,8 +367,12 @@ impl Engine {
                 Outcome::Skipped => skipped.push((step.clone(), effects)),
             }
         }
-        for (step, effects) in skipped {
-            self.skipped(step, &effects);
+        // Each with what was skipped behind it, which is older than what still waits in the queue.
+        for (step, effects, reason) in rejected {
+            let behind =
+                skipped.extract_if(.., |(behind, _): &mut Queued| behind.root == step.root);
+            let behind = behind.collect();
+            self.rejected(step, &effects, reason, behind);
         }
         for Grant { root, command, number } in granted {
             self.happened(Address { root, command }, Happened::HasLocks { number });

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::commit::Queued;
 use super::effects::ticket_of;
 use super::engine::Engine;
 use crate::context::requests::AskedChild;
@@ -110,46 +111,52 @@ pub(super) enum ReadWhy {
 
 impl Engine {
     /// The tree is forgotten and read again, with the rejection in place of what was rejected.
-    pub(super) fn rejected(&mut self, step: &Step, effects: &[Effect], reason: String) {
+    /// `behind`: what was skipped in the same batch.
+    pub(super) fn rejected(
+        &mut self,
+        step: &Step,
+        effects: &[Effect],
+        reason: String,
+        mut behind: Vec<Queued>,
+    ) {
         let root = step.root;
         let Forgotten { held, started } = self.machine.forget(root);
+        behind.extend(self.queue.take_tree(root));
+        behind.extend(held);
         let is_root = |write: &Write| matches!(write, Write::Insert(row) if row.command_id == root);
         if let Some(caller) = ticket_of(effects).and_then(|ticket| self.callers.remove(&ticket)) {
             caller.refuse(Error::other(format!("the store refused the command: {reason}")));
         }
         if step.writes.iter().any(is_root) {
+            behind.into_iter().for_each(|(step, effects)| self.skipped(step, &effects));
             return self.watchers.forget(root);
         }
         let times = self.refused.entry(step.command).or_default();
         *times += 1;
         if *times > MOST_REFUSALS {
-            return self.give_up(step, held, &reason);
+            return self.give_up(step, behind, &reason);
         }
         let rejected = Some(Rejected { step: step.clone(), reason, skipped: Vec::new(), started });
         self.reloading.insert(root, Reloading { rejected, happened: Vec::new() });
-        for (step, effects) in self.queue.take_tree(root).into_iter().chain(held) {
-            self.skipped(step, &effects);
-        }
+        behind.into_iter().for_each(|(step, effects)| self.skipped(step, &effects));
         self.read(root, ReadWhy::Rejected);
     }
 
     /// A tree of which the store takes not even the failure rests as it is stored. Its code is
     /// dropped: what it would say could not be stored, and the tree may be brought back.
-    fn give_up(&mut self, step: &Step, held: Vec<(Step, Vec<Effect>)>, reason: &str) {
+    fn give_up(&mut self, step: &Step, behind: Vec<Queued>, reason: &str) {
         let Step { root, command, .. } = *step;
         self.refused.remove(&command);
         let leaves = self.tasks.drop_flows(root);
         leaves.into_iter().for_each(|leaf| self.tasks.drop_code(leaf));
-        for (step, effects) in self.queue.take_tree(root).into_iter().chain(held) {
-            self.skipped(step, &effects);
-        }
+        behind.into_iter().for_each(|(step, effects)| self.skipped(step, &effects));
         let reason =
             format!("the store refuses what is to be stored of it again and again: {reason}");
         let reason = Failure::new(FailureKind::Rejected, reason).of(command);
         self.quarantine(Quarantine { root, command, reason });
     }
 
-    pub(super) fn skipped(&mut self, step: Step, effects: &[Effect]) {
+    fn skipped(&mut self, step: Step, effects: &[Effect]) {
         if let Some(caller) = ticket_of(effects).and_then(|ticket| self.callers.remove(&ticket)) {
             let message =
                 "nothing was done: the store refused another step of this tree; ask again";

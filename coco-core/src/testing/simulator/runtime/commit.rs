@@ -45,7 +45,7 @@ impl Runtime {
     /// Commits, and does what follows. The one place that lets effects go.
     fn commit(&mut self, batch: Vec<Queued>) {
         let Committed { outcomes, granted, .. } = self.apply(&batch);
-        let mut skipped = Vec::new();
+        let (mut rejected, mut skipped) = (Vec::new(), Vec::new());
         for ((step, effects), outcome) in batch.into_iter().zip(outcomes) {
             let at = Address { root: step.root, command: step.command };
             match outcome {
@@ -66,12 +66,15 @@ impl Runtime {
                     let ticket = effects.iter().find_map(ticket_of).expect("a submit");
                     self.happened(at, Happened::Duplicate { ticket, taken });
                 }
-                Outcome::Rejected(_) => self.rejected(step, &effects),
+                Outcome::Rejected(_) => rejected.push((step, effects)),
                 Outcome::Skipped => skipped.push((step, effects)),
             }
         }
-        for (step, effects) in skipped {
-            self.skipped(step, &effects);
+        for (step, effects) in rejected {
+            let behind =
+                skipped.extract_if(.., |(behind, _): &mut Queued| behind.root == step.root);
+            let behind = behind.collect();
+            self.rejected(step, &effects, behind);
         }
         for Grant { root, command, number } in granted {
             self.happened(Address { root, command }, Happened::HasLocks { number });
@@ -128,13 +131,14 @@ impl Runtime {
         Committed { outcomes, granted, delivered }
     }
 
-    fn rejected(&mut self, step: Step, effects: &[Effect]) {
+    fn rejected(&mut self, step: Step, effects: &[Effect], mut behind: Vec<Queued>) {
         let root = step.root;
         let Forgotten { held, started } = self.machine.forget(root);
         self.ledger.forgets(Some(root));
         let (lost, kept) = self.queue.drain(..).partition(|(step, _)| step.root == root);
         self.queue = kept;
-        let lost: VecDeque<_> = lost;
+        let waiting: VecDeque<_> = lost;
+        behind.extend(waiting.into_iter().chain(held));
         let is_root = |write: &Write| matches!(write, Write::Insert(row) if row.command_id == root);
         if step.writes.iter().any(is_root) {
             self.skipped(step, effects);
@@ -144,7 +148,7 @@ impl Runtime {
             let reloading = Reloading { step, skipped, started, happened };
             self.reloading.insert(root, reloading);
         }
-        for (step, effects) in lost.into_iter().chain(held) {
+        for (step, effects) in behind {
             self.skipped(step, &effects);
         }
     }
