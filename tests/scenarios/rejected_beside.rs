@@ -9,7 +9,10 @@ use super::home::{Home, on_every_store, start};
 use super::leaves::{Mark, Nothing};
 use super::world::World;
 
-on_every_store!(a_leaf_that_registers_is_told_to_ask_again);
+on_every_store!(
+    a_leaf_that_registers_is_told_to_ask_again,
+    what_a_fan_out_had_started_is_not_lost_behind_a_cancel,
+);
 
 /// Two leaves side by side: the end of one is refused, and the other one registers an undo.
 #[derive(Command, Serialize, Deserialize)]
@@ -94,5 +97,100 @@ async fn a_leaf_that_registers_is_told_to_ask_again(home: Home) {
     both.output().await.unwrap();
     let text = "nothing was done: the store refused another step of this tree; ask again";
     assert_eq!((world.count(text), world.count("asked again")), (1, 1), "{:?}", world.ledger());
+    coordinator.shutdown().await.unwrap();
+}
+
+/// A leaf whose end is refused, and beside it a fan-out.
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = SerialChildren)]
+struct FansBeside {}
+
+impl Execute for FansBeside {
+    type Output = usize;
+
+    async fn execute(&mut self, cx: &Context<Self>) -> Result<usize> {
+        let (refused, fans) = tokio::join!(cx.child(RefusedBeside {}), cx.child(Fans {}));
+        assert!(refused.is_err());
+        fans
+    }
+}
+
+/// Gives how many of its two children have ended.
+#[derive(Command, Serialize, Deserialize)]
+#[command(callback = ConcurrentChildren, needs(World))]
+struct Fans {}
+
+impl Execute for Fans {
+    type Output = usize;
+
+    async fn execute(&mut self, cx: &Context<Self>) -> Result<usize> {
+        let world = cx.get::<World>();
+        world.pass("ask").await;
+        for part in ["part one", "part two"] {
+            cx.start(Mark::new(part));
+        }
+        world.note(cx.id(), "fans", cx.attempt());
+        Ok(0)
+    }
+}
+
+impl ConcurrentChildren for Fans {
+    async fn children_ended(
+        &mut self,
+        output: &mut usize,
+        outcomes: &Outcomes,
+        _: &Context<Self>,
+    ) -> Result<()> {
+        *output = outcomes.len();
+        Ok(())
+    }
+}
+
+/// Its step is skipped behind the refused one, and a cancel of it waits for the commit after that.
+async fn what_a_fan_out_had_started_is_not_lost_behind_a_cancel(home: Home) {
+    let store = home.faulty().await;
+    let world = World::new();
+    world.close("end");
+    world.close("ask");
+    let coordinator = start(store.clone(), &world).await;
+    let fans = coordinator.submit(FansBeside {}).await.unwrap();
+    store.hold();
+    let submit = |label| {
+        let coordinator = coordinator.clone();
+        tokio::spawn(async move { coordinator.submit(Mark::new(label)).await.map(drop) })
+    };
+    let first = submit("first");
+    store.held().await;
+    let (holds, mut is_first, mut is_open) = (store.clone(), true, true);
+    store.reject(move |step| {
+        if std::mem::take(&mut is_first) {
+            holds.hold();
+        }
+        let is_end = |write: &Write| {
+            matches!(write, Write::Update(_, progress) if progress.return_value.as_deref() == Some("4711"))
+        };
+        let hit = is_open && step.writes.iter().any(is_end);
+        is_open &= !hit;
+        hit
+    });
+    world.open("end");
+    world.noted("fans").await;
+    store.let_go();
+    first.await.unwrap().unwrap();
+    store.held().await;
+
+    let of_fans = world.ledger().into_iter().find(|entry| entry.deed == "fans").unwrap().id;
+    let cancel = tokio::spawn({
+        let coordinator = coordinator.clone();
+        async move { coordinator.cancel(of_fans, "too late").await }
+    });
+    // What is asked of the engine after it is answered after it.
+    tokio::task::yield_now().await;
+    coordinator.why_waiting(fans.id()).await.unwrap();
+    store.let_go();
+    let text = "nothing was done: the store refused another step of this tree; ask again";
+    assert_eq!(cancel.await.unwrap().unwrap_err().to_string(), text);
+    assert_eq!(fans.output().await.unwrap(), 2);
+    assert_eq!((world.count("part one"), world.count("part two")), (1, 1));
     coordinator.shutdown().await.unwrap();
 }
