@@ -202,18 +202,12 @@ async fn run<C: Command>(
     call: Call,
 ) -> Reply {
     let mut said =
-        Said { again: Again::AsDeclared, hooks: Hooks::NONE, is_ready: None, heard: None };
-    let mut handled = None;
+        Said { again: Again::AsDeclared, hooks: Hooks::NONE, is_ready: None, handled: None };
     let nothing = |()| Arc::from("null");
     let result = match call {
         Call::Validate => Ok(nothing(())),
         Call::Execute | Call::ValidateAndExecute => execute(command, scope, leaf, &mut said).await,
-        Call::Round(round) => {
-            let last = round.last_event;
-            let result = self::round(command, scope, leaf, *round, &mut said).await;
-            handled = said.heard.or(last);
-            result
-        }
+        Call::Round(round) => self::round(command, scope, leaf, *round, &mut said).await,
         Call::EndSuccessfully(output) => match <C::Output as Stored>::decode(&output) {
             Ok(output) => C::Callback::on_succeeded(command, &output, leaf).await.map(nothing),
             Err(error) => Err(error.into()),
@@ -246,7 +240,8 @@ async fn run<C: Command>(
     let launched: Vec<_> = launched.into_iter().map(|root| (scope.new_id(), root)).collect();
     let has_next = said.is_ready.is_some() || !launched.is_empty();
     let is_ready = said.is_ready.unwrap_or_default();
-    let next = has_next.then(|| Box::new(Next { started, is_ready, handled, launched }));
+    let next =
+        has_next.then(|| Box::new(Next { started, is_ready, handled: said.handled, launched }));
     Reply { result, state: None, refused: false, hooks: said.hooks, again: said.again, next }
 }
 
@@ -256,8 +251,8 @@ struct Said {
     hooks: Hooks,
     /// Whether the callback has answered that the work has succeeded; none without rounds.
     is_ready: Option<bool>,
-    /// The number of the event at which hearing ended before the last.
-    heard: Option<i64>,
+    /// The number of the last event that was heard.
+    handled: Option<i64>,
 }
 
 impl Said {
@@ -304,7 +299,7 @@ async fn round<C: Command>(
             } else {
                 let (poll, heard) =
                     hear(command, &mut output, outcomes, &round.events, scope).await?;
-                said.heard = heard;
+                said.handled = heard.or(round.last_event);
                 poll
             };
             own_success_hook(command, scope, leaf, &output, &mut said.hooks);

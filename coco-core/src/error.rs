@@ -211,6 +211,12 @@ pub enum EngineError {
         "the undo command `{0}` takes no locks: it runs under those of the command that registered it"
     )]
     LockInUndo(CommandId),
+    /// An undo command launches no trees: it has no row with which they could be stored. Let the
+    /// command that registers it launch them.
+    #[error(
+        "the undo command `{0}` launches no trees: launch them from the command that registered it"
+    )]
+    LaunchInUndo(CommandId),
     /// The command does not hold the lock, as far as this run of it knows.
     #[error(
         "command `{command}` does not hold {} `{}` {mode}: declare it with `#[lock({mode})]`, or take \
@@ -413,6 +419,13 @@ mod tests {
                 EngineError::LockInUndo(command),
                 format!(
                     "the undo command `{command}` takes no locks: it runs under those of the command \
+                     that registered it"
+                ),
+            ),
+            (
+                EngineError::LaunchInUndo(command),
+                format!(
+                    "the undo command `{command}` launches no trees: launch them from the command \
                      that registered it"
                 ),
             ),

@@ -54,7 +54,6 @@ pub(crate) use self::input::{
 use self::limits::Limits;
 use self::step::Step;
 use self::suspects::Suspects;
-pub(crate) use self::tasks::unknown_task;
 use self::tree::{Tree, Turn};
 pub(crate) use self::why::why_stored;
 pub use self::why::{Pause, WaitingChild, Why};

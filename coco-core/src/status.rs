@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! NotStarted ─► Active ─► Succeeded ─► EndedSuccessfully
-//!     │           │ ├───► ExecutionFailed ─┐   execute returned Err, panicked, timed out, was cancelled
+//!     │           │ ├───► ExecutionFailed ─┐   execute or a round failed, panicked, timed out, was cancelled
 //!     │           │ ├───► FailedRestarted ─┤   the engine died in an execute that is not idempotent
 //!     │           │ └───► Failed ◄─────────┘   once every child is terminal
 //!     │           │          └───► EndedWithFailure   undone, and its end hook is through
@@ -26,9 +26,10 @@ pub enum CommandStatus {
     NotStarted,
     /// Its code may have begun.
     Active,
-    /// `execute` and all children succeeded; the end hook is still to come.
+    /// `execute`, its callback and all children succeeded; the end hook is still to come.
     Succeeded,
-    /// `execute` returned an error, panicked, timed out or was cancelled; children may still run.
+    /// `execute` or a round of its callback returned an error or panicked, or it timed out or was
+    /// cancelled; children and tasks outside may still run.
     ExecutionFailed,
     /// The engine died while `execute` ran, and the command is not idempotent.
     FailedRestarted,
@@ -91,6 +92,11 @@ impl CommandStatus {
     /// True for the two that nothing leaves.
     pub const fn is_terminal(self) -> bool {
         matches!(self, EndedSuccessfully | EndedWithFailure)
+    }
+
+    /// True for the two of what has failed, and waits until all that it has begun is over.
+    pub(crate) const fn is_draining(self) -> bool {
+        matches!(self, ExecutionFailed | FailedRestarted)
     }
 
     /// The text that is stored.

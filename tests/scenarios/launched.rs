@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use coco_core::CommandStatus;
 use coco_core::prelude::*;
 use coco_core::testing::Crash;
+use coco_core::{CommandStatus, EngineError};
 use serde::{Deserialize, Serialize};
 
-use super::home::{Home, failure_of, on_every_store, start, until};
+use super::home::{Home, engine_error_of, failure_of, on_every_store, start, until};
 use super::leaves::Mark;
 use super::world::World;
 
@@ -18,6 +18,7 @@ on_every_store!(
     by_a_round,
     over_a_crash_at_every_commit,
     it_goes_on_when_its_starter_is_cancelled,
+    an_undo_command_is_told_that_it_cannot,
 );
 
 /// Launches what is named, and fails or not.
@@ -182,4 +183,41 @@ async fn it_goes_on_when_its_starter_is_cancelled(home: Home) {
     coordinator.shutdown().await.unwrap();
     let launched = world.ledger()[0].id;
     assert_eq!(home.entity(launched).await.progress.status, CommandStatus::EndedSuccessfully);
+}
+
+/// Registers an undo command that would launch something, and fails.
+#[derive(Command, Serialize, Deserialize)]
+struct RegistersLaunch {}
+
+impl Execute for RegistersLaunch {
+    type Output = ();
+
+    async fn execute(&mut self, cx: &Context<Self>) -> Result<()> {
+        cx.compensate_with(LaunchesInUndo {}).await?;
+        Err(Error::other("no"))
+    }
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(needs(World))]
+struct LaunchesInUndo {}
+
+impl Execute for LaunchesInUndo {
+    type Output = ();
+
+    async fn execute(&mut self, cx: &Context<Self>) -> Result<()> {
+        let refused = engine_error_of(cx.launch_detached(Mark::new("launched")).await);
+        assert_eq!(refused, EngineError::LaunchInUndo(cx.id()));
+        cx.get::<World>().note(cx.id(), "told", cx.attempt());
+        Ok(())
+    }
+}
+
+async fn an_undo_command_is_told_that_it_cannot(home: Home) {
+    let world = World::new();
+    let coordinator = start(home.open().await, &world).await;
+    let output = coordinator.submit(RegistersLaunch {}).await.unwrap().output().await;
+    assert_eq!(failure_of(output).message, "no");
+    coordinator.shutdown().await.unwrap();
+    assert_eq!(world.deeds(), ["told"]);
 }

@@ -1,6 +1,5 @@
 //! Children that were started and not awaited: how they are named, and how they ended.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
@@ -44,7 +43,6 @@ pub struct Outcomes {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct EndedChild {
     pub(crate) id: CommandId,
-    pub(crate) name: Cow<'static, str>,
     pub(crate) end_order: i64,
     pub(crate) result: Result<Arc<str>, Failure>,
 }

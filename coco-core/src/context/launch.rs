@@ -5,7 +5,7 @@ use super::flow::{Request, asked_child, read};
 use super::requests::Ask;
 use crate::callback::Callback;
 use crate::command::Command;
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 
 impl<C: Command> Context<C> {
     /// Launches `command` as the root of a tree of its own: nobody waits for it, it goes on whatever
@@ -17,7 +17,7 @@ impl<C: Command> Context<C> {
     /// launches nothing.
     ///
     /// # Errors
-    /// A [`NotStorable`](crate::NotStorable).
+    /// A [`NotStorable`](crate::NotStorable), and [`EngineError::LaunchInUndo`].
     pub async fn launch_detached<D: Command>(&self, command: D) -> Result<()> {
         let asked = asked_child(&self.scope, &command, false, None);
         drop(command);
@@ -26,6 +26,10 @@ impl<C: Command> Context<C> {
         }
         let requests = self.scope.requests();
         if !C::Callback::KIND.is_flow() {
+            // What is executed and can ask for nothing is an undo command.
+            if self.scope.0.asks.is_none() {
+                return Err(EngineError::LaunchInUndo(self.id()).into());
+            }
             requests.launch(asked);
             return Ok(());
         }

@@ -218,8 +218,7 @@ impl Tree {
     /// Tells a command that its child has ended, as `row` says.
     fn child_ended(&mut self, parent: CommandId, id: CommandId, row: &CommandEntity, ended: Ended) {
         let end_order = row.progress.end_order.unwrap_or(self.end_order);
-        let name = row.command_type.clone();
-        self.node(parent).child_ended(id, name, row.position, end_order, ended, false);
+        self.node(parent).child_ended(id, row.position, end_order, ended, false);
     }
 
     /// A flow sleeps: that is stored, and when it is over ends like a `once`.

@@ -135,7 +135,7 @@ impl Tree {
                 self.stop_code(turn, id);
                 Some(id)
             }
-            CommandStatus::ExecutionFailed | CommandStatus::FailedRestarted => {
+            status if status.is_draining() => {
                 if node.rounds.as_deref().is_some_and(Rounds::runs) {
                     self.stop_code(turn, id);
                 }

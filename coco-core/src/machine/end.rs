@@ -170,7 +170,7 @@ impl Tree {
         };
         let (parent, position, undo) = (node.parent, node.position, node.progress.undo);
         let listens = node.listens();
-        let (name, has_begun) = (node.spec.name.into(), node.progress.attempt > 0);
+        let has_begun = node.progress.attempt > 0;
         writes.push(Write::Update(id, Box::new(node.progress)));
         writes.extend(locks);
         writes.extend(listens.then_some(Write::Unsubscribe(id)));
@@ -184,7 +184,7 @@ impl Tree {
         let end_order = self.end_order;
         let parent_node = self.node(parent);
         parent_node.open_children -= 1;
-        parent_node.child_ended(id, name, position, end_order, ended, has_begun);
+        parent_node.child_ended(id, position, end_order, ended, has_begun);
         Some(parent)
     }
 }

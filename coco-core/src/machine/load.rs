@@ -227,12 +227,10 @@ impl Tree {
                 }
             }
             CommandStatus::Active => self.resume_active(turn, id, lost),
-            CommandStatus::ExecutionFailed | CommandStatus::FailedRestarted
-                if node.waits_though_failed() || node.stops_tasks() =>
-            {
-                self.resume_rounds(turn, id, lost)
+            status if status.is_draining() => {
+                let goes_on = node.waits_though_failed() || node.stops_tasks();
+                if goes_on { self.resume_rounds(turn, id, lost) } else { Some(id) }
             }
-            CommandStatus::ExecutionFailed | CommandStatus::FailedRestarted => Some(id),
             CommandStatus::Succeeded | CommandStatus::Failed if lost.running.contains(&id) => {
                 self.node(id).ending = self.next_ending(id);
                 None

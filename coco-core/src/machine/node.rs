@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::flow::Flow;
-use super::input::{StoredName, Undoing};
+use super::input::Undoing;
 use super::locks::LateLock;
 use super::rounds::Rounds;
 use crate::callback::{CallbackKind, EndedChild};
@@ -200,7 +200,6 @@ impl Node {
     pub(super) fn child_ended(
         &mut self,
         id: CommandId,
-        name: StoredName,
         position: i32,
         end_order: i64,
         ended: Ended,
@@ -209,7 +208,7 @@ impl Node {
         if let Some(flow) = &mut self.flow {
             flow.ended(end_order, position, ended);
         } else if let Some(rounds) = &mut self.rounds {
-            let child = EndedChild { id, name, end_order, result: ended.result };
+            let child = EndedChild { id, end_order, result: ended.result };
             rounds.child_ended(child, has_begun.then_some(position));
         }
     }

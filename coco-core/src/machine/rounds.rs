@@ -96,19 +96,16 @@ impl Rounds {
     /// The rounds of a command `id` as they are stored.
     pub(super) fn stored(root: CommandId, id: CommandId, stored: Stored, node: &Node) -> Self {
         let last = stored.requests.iter().map(|(position, _)| *position).max();
-        let mut names: Vec<_> = stored.requests;
-        names.sort_unstable_by_key(|(position, _)| *position);
-        let mut outcomes = stored.outcomes;
-        outcomes.sort_unstable_by_key(|(end_order, ..)| *end_order);
-        let ended: Vec<_> = outcomes
+        let mut ended: Vec<_> = stored
+            .outcomes
             .into_iter()
-            .filter_map(|(end_order, position, ended)| {
-                let at = names.binary_search_by_key(&position, |(position, _)| *position).ok()?;
-                let name = names[at].1.name.clone();
-                let id = id.child(root, position);
-                Some(EndedChild { id, name, end_order, result: ended.result })
+            .map(|(end_order, position, ended)| EndedChild {
+                id: id.child(root, position),
+                end_order,
+                result: ended.result,
             })
             .collect();
+        ended.sort_unstable_by_key(|child| child.end_order);
         let told = node.progress.seen.unwrap_or(0);
         let seen = ended.iter().take_while(|child| child.end_order <= told).count();
         Self {
@@ -266,15 +263,12 @@ impl Node {
 
     /// Whether it has failed, and its callback has yet to say that it may end.
     pub(super) fn waits_though_failed(&self) -> bool {
-        let has_failed = matches!(
-            self.progress.status,
-            CommandStatus::ExecutionFailed | CommandStatus::FailedRestarted
-        );
+        let is_draining = self.progress.status.is_draining();
         let rounds = self.rounds.as_deref().filter(|rounds| rounds.outlives_failure);
         let goes_on = rounds.is_some_and(|rounds| {
             rounds.runs() || (rounds.state != State::Over && self.cancelled.is_none())
         });
-        has_failed && !self.progress.executed && goes_on
+        is_draining && !self.progress.executed && goes_on
     }
 
     pub(super) fn rounds(&mut self) -> &mut Rounds {

@@ -11,7 +11,6 @@ use super::node::{Node, failure_json};
 use super::step::Write;
 use super::tree::{Tree, Turn};
 use crate::entity::Task;
-use crate::failure::Failure;
 use crate::id::CommandId;
 use crate::status::CommandStatus;
 
@@ -162,21 +161,11 @@ impl Node {
 
     /// Whether it has failed, and waits until its tasks are over.
     pub(super) fn stops_tasks(&self) -> bool {
-        let has_failed = matches!(
-            self.progress.status,
-            CommandStatus::ExecutionFailed | CommandStatus::FailedRestarted
-        );
-        has_failed && self.has_open_tasks()
+        self.progress.status.is_draining() && self.has_open_tasks()
     }
 
     /// Whether its tasks have still to be cleared.
     pub(super) fn has_uncleared_tasks(&self) -> bool {
         self.rounds.as_deref().is_some_and(|rounds| rounds.tasks.is_uncleared())
     }
-}
-
-/// A task that the outside does not know.
-pub(crate) fn unknown_task(name: &str) -> Failure {
-    let message = format!("the outside does not know the task {name}: not begun, or forgotten");
-    Failure::new(crate::failure::FailureKind::Failed, message)
 }

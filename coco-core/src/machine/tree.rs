@@ -246,11 +246,7 @@ impl Tree {
         }
         let node = self.nodes.get_mut(&id)?;
         let drained = node.is_drained();
-        let waits_for_children = matches!(
-            node.progress.status,
-            CommandStatus::ExecutionFailed | CommandStatus::FailedRestarted
-        );
-        if drained && waits_for_children && !node.waits_though_failed() {
+        if drained && node.progress.status.is_draining() && !node.waits_though_failed() {
             return self.failed(turn, id);
         }
         if Self::is_stopped(node) {

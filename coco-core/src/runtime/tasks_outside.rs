@@ -14,7 +14,7 @@ use crate::context::CancelFlag;
 use crate::erased::{Hooks, Reply};
 use crate::error::{Error, Result};
 use crate::failure::{Failure, FailureKind};
-use crate::machine::{Happened, OverTask, Run, RunKind, unknown_task};
+use crate::machine::{Happened, OverTask, Run, RunKind};
 use crate::retry::Again;
 use crate::task::{TaskContext, TaskStatus, decode};
 
@@ -90,7 +90,12 @@ async fn ask(json: &str, stop: bool, cx: &TaskContext) -> Option<Option<Failure>
             let message = format!("its task {} has failed: {reason}", name_of(json));
             Some(Some(Failure::new(FailureKind::Failed, message)))
         }
-        Ok(TaskStatus::Unknown) => Some(Some(unknown_task(&name_of(json)))),
+        Ok(TaskStatus::Unknown) => {
+            let name = name_of(json);
+            let message =
+                format!("the outside does not know the task {name}: not begun, or forgotten");
+            Some(Some(Failure::new(FailureKind::Failed, message)))
+        }
         Err(error) => {
             tracing::warn!(%command, %error, task = json, "it is not known how a task stands");
             None

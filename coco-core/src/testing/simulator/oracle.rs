@@ -187,7 +187,6 @@ impl Ledger {
             .values()
             .map(|child| EndedChild {
                 id: child.command_id,
-                name: child.command_type.clone(),
                 end_order: child.progress.end_order.expect("an order"),
                 result: outcome(child),
             })
