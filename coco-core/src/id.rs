@@ -39,6 +39,26 @@ impl CommandId {
     }
 }
 
+/// The identity of an engine in its store, kept over restarts. Where one engine at a time owns a
+/// store, all have the same, [`ONLY`](Self::ONLY).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EngineId(Uuid);
+
+impl EngineId {
+    /// The engine of a store that has no other.
+    pub const ONLY: Self = Self(Uuid::nil());
+
+    /// The engine that has this UUID.
+    pub const fn from_uuid(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+
+    /// The UUID of this engine.
+    pub const fn as_uuid(&self) -> &Uuid {
+        &self.0
+    }
+}
+
 impl fmt::Display for CommandId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -18,6 +18,7 @@ use std::sync::Arc;
 pub use self::memory::MemoryStore;
 use crate::entity::{Audit, CommandEntity, Delivery, TreeRows};
 use crate::id::CommandId;
+pub use crate::id::EngineId;
 use crate::lock::{Grant, HeldLock, LockConflict, LockRefusal, WaitingRequest, WouldDeadlock};
 pub use crate::machine::step::{Step, Write};
 use crate::time::Timestamp;
@@ -57,13 +58,14 @@ pub trait Store: Send + Sync + 'static {
     ) -> StoreFuture<'a, Result<Committed, CommitError>>;
 
     /// The trees whose root is not terminal, ordered by root, after `after`, at most `limit`; fewer
-    /// only where there are no more. A tree with a row that cannot be read is there, and says so:
+    /// only where there are no more. `of`: those of this engine, where a store has several; else all. A tree with a row that cannot be read is there, and says so:
     /// [`TreeRows::unreadable`]. An open root whose own identity cannot be read is left out.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`], [`StoreError::Damaged`].
     fn open_trees(
         &self,
+        of: Option<EngineId>,
         after: Option<CommandId>,
         limit: usize,
     ) -> StoreFuture<'_, Result<Vec<TreeRows>, StoreError>>;
@@ -74,6 +76,16 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Unavailable`], [`StoreError::Damaged`].
     fn tree(&self, root: CommandId) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>>;
+
+    /// The tree of this root, if it is stored and belongs to this engine.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], [`StoreError::Damaged`].
+    fn own_tree(
+        &self,
+        engine: EngineId,
+        root: CommandId,
+    ) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>>;
 
     /// The row of this command, if it is stored.
     ///
@@ -125,10 +137,19 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn open_trees(
         &self,
+        of: Option<EngineId>,
         after: Option<CommandId>,
         limit: usize,
     ) -> StoreFuture<'_, Result<Vec<TreeRows>, StoreError>> {
-        (**self).open_trees(after, limit)
+        (**self).open_trees(of, after, limit)
+    }
+
+    fn own_tree(
+        &self,
+        engine: EngineId,
+        root: CommandId,
+    ) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {
+        (**self).own_tree(engine, root)
     }
 
     fn tree(&self, root: CommandId) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {
@@ -158,6 +179,8 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
 /// The right of one engine to write, until another acquires the store.
 pub struct Lease {
+    /// Which engine it is.
+    pub engine_id: EngineId,
     /// Grows with every [`Store::acquire`]; a store checks it in every commit.
     pub epoch: i64,
     /// True when the engine before this one gave its lease back cleanly, or there was none.
@@ -279,6 +302,10 @@ pub enum StoreError {
         /// What is wrong with it, and what to write instead.
         reason: String,
     },
+    /// The database does not do what a store depends on: in what way. Use another one, or set it up
+    /// otherwise.
+    #[error("the database cannot be used: {0}")]
+    Unsuitable(String),
     /// It cannot be reached, read or written now.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
@@ -326,6 +353,7 @@ mod tests {
                 StoreError::Address { address: "x".to_owned(), reason: text.clone() }.to_string(),
                 "`x` is not an address of a store: text",
             ),
+            (StoreError::Unsuitable(text.clone()).to_string(), "the database cannot be used: text"),
             (StoreError::Unavailable(text).to_string(), "the store is unavailable: text"),
         ] {
             assert_eq!(error, message);

@@ -16,7 +16,7 @@ use coco_core::entity::{Audit, CommandEntity, Delivery, TreeRows};
 use coco_core::lock::{LockMode, LockProperties, LockScope};
 use coco_core::prelude::*;
 use coco_core::store::{
-    CommitError, Committed, Lease, LockRows, Step, Store, StoreError, StoreFuture,
+    CommitError, Committed, EngineId, Lease, LockRows, Step, Store, StoreError, StoreFuture,
 };
 use coco_core::testing::{Crash, FaultyStore};
 use coco_store::SeaOrmStore;
@@ -168,10 +168,19 @@ impl Store for Metered {
 
     fn open_trees(
         &self,
+        of: Option<EngineId>,
         after: Option<CommandId>,
         limit: usize,
     ) -> StoreFuture<'_, Result<Vec<TreeRows>, StoreError>> {
-        self.store.open_trees(after, limit)
+        self.store.open_trees(of, after, limit)
+    }
+
+    fn own_tree(
+        &self,
+        engine: EngineId,
+        root: CommandId,
+    ) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {
+        self.store.own_tree(engine, root)
     }
 
     fn tree(&self, root: CommandId) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {

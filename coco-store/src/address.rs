@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use coco_core::store::StoreError;
 
+/// Whether it is a database of PostgreSQL that `address` names.
+pub(crate) fn is_postgres(address: &str) -> bool {
+    address.starts_with("postgres:") || address.starts_with("postgresql:")
+}
+
 /// The file that `address` names: `sqlite://relative.db`, `sqlite:///absolute.db`.
 pub(crate) fn parse(address: &str) -> Result<PathBuf, StoreError> {
     let refused = |reason: &str| {
@@ -13,8 +18,16 @@ pub(crate) fn parse(address: &str) -> Result<PathBuf, StoreError> {
     let Some((scheme, rest)) = address.split_once(':') else {
         return refused("it has no scheme; write `sqlite://coco.db` for a file");
     };
+    if is_postgres(address) {
+        return refused(
+            "the feature `postgres` of coco-store is off; switch it on in `Cargo.toml`",
+        );
+    }
     if scheme != "sqlite" {
-        return refused("only SQLite is known; write `sqlite://coco.db` for a file");
+        return refused(
+            "only SQLite and PostgreSQL are known; write `sqlite://coco.db` for a file, or \
+             `postgres://user@host/database`",
+        );
     }
     let path = rest.strip_prefix("//").unwrap_or(rest);
     if path == ":memory:" {
@@ -58,8 +71,9 @@ mod tests {
         for (address, hint) in [
             ("coco.db", "`sqlite://coco.db`"),
             ("", "`sqlite://coco.db`"),
-            ("postgres://localhost/coco", "only SQLite"),
-            ("SQLite://coco.db", "only SQLite"),
+            ("postgres://localhost/coco", "the feature `postgres`"),
+            ("mysql://localhost/coco", "`postgres://user@host/database`"),
+            ("SQLite://coco.db", "only SQLite and PostgreSQL"),
             ("sqlite::memory:", "MemoryStore"),
             ("sqlite://:memory:", "MemoryStore"),
             ("sqlite://", "names no file"),

@@ -2,6 +2,8 @@
 
 pub(crate) mod inbox;
 pub(crate) mod locks;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
 use std::borrow::Cow;

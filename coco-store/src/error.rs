@@ -1,10 +1,15 @@
 //! What went wrong, by what can be done about it.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use coco_core::store::{CommitError, StoreError};
-use sea_orm::RuntimeErr;
 use sea_orm::sqlx;
+use sea_orm::sqlx::error::DatabaseError;
+use sea_orm::{DbErr, RuntimeErr};
+
+/// The index by which a submit key is taken once.
+const SUBMIT_KEY: &str = "idx_command_entities_submit_key";
 
 /// Why the writer could not apply a batch.
 #[derive(Debug)]
@@ -18,6 +23,10 @@ pub(crate) enum WriteError {
 impl From<sqlx::Error> for WriteError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
+            // Another engine took the submit key meanwhile: the same batch again finds that.
+            sqlx::Error::Database(database) if database.constraint() == Some(SUBMIT_KEY) => {
+                unavailable(error).into()
+            }
             sqlx::Error::Database(database) if Code::of(&error).is_some_and(Code::is_data) => {
                 Self::Data(database.message().to_owned())
             }
@@ -27,6 +36,22 @@ impl From<sqlx::Error> for WriteError {
                 Self::Data(format!("a row that decides about it cannot be read: {error}"))
             }
             _ => unavailable(error).into(),
+        }
+    }
+}
+
+/// What the rows of a transaction hold.
+impl From<DbErr> for WriteError {
+    fn from(error: DbErr) -> Self {
+        match error {
+            DbErr::Query(RuntimeErr::SqlxError(error)) => match Arc::try_unwrap(error) {
+                Ok(error) => error.into(),
+                Err(shared) => unavailable(DbErr::Query(RuntimeErr::SqlxError(shared))).into(),
+            },
+            DbErr::Type(_) => {
+                Self::Data(format!("a row that decides about it cannot be read: {error}"))
+            }
+            error => unavailable(error).into(),
         }
     }
 }
@@ -59,9 +84,15 @@ pub(crate) fn unavailable(error: impl Error + 'static) -> StoreError {
     }
 }
 
-/// An extended result code of SQLite.
+/// What a database calls an error.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Code(u32);
+pub(crate) enum Code {
+    /// An extended result code.
+    Sqlite(u32),
+    /// A SQLSTATE.
+    #[cfg(feature = "postgres")]
+    Postgres([u8; 5]),
+}
 
 impl Code {
     /// The code that `error` has, or what it comes from.
@@ -73,30 +104,53 @@ impl Code {
                 _ => error.downcast_ref::<sqlx::Error>(),
             };
             if let Some(error) = of_sqlx {
-                return error.as_database_error()?.code()?.parse().ok().map(Self);
+                return Self::of_database(error.as_database_error()?);
             }
             cause = error.source();
         }
         None
     }
 
-    const fn primary(self) -> u32 {
-        self.0 & 0xff
+    fn of_database(error: &dyn DatabaseError) -> Option<Self> {
+        let code = error.code()?;
+        #[cfg(feature = "postgres")]
+        if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+            return code.as_bytes().try_into().ok().map(Self::Postgres);
+        }
+        code.parse().ok().map(Self::Sqlite)
     }
 
-    /// `SQLITE_TOOBIG`, `SQLITE_CONSTRAINT`, `SQLITE_MISMATCH`.
-    const fn is_data(self) -> bool {
-        matches!(self.primary(), 18..=20)
+    /// `SQLITE_TOOBIG`, `SQLITE_CONSTRAINT`, `SQLITE_MISMATCH`; data exceptions, integrity
+    /// constraints, a row that comes twice, and what is too large.
+    fn is_data(self) -> bool {
+        match self {
+            Self::Sqlite(code) => matches!(code & 0xff, 18..=20),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(state) => matches!(&state[..2], b"22" | b"23" | b"21" | b"54"),
+        }
     }
 
-    /// `SQLITE_CORRUPT`, `SQLITE_NOTADB`.
-    pub(crate) const fn is_damage(self) -> bool {
-        matches!(self.primary(), 11 | 26)
+    /// `SQLITE_CORRUPT`, `SQLITE_NOTADB`; `data_corrupted`, `index_corrupted`.
+    pub(crate) fn is_damage(self) -> bool {
+        match self {
+            Self::Sqlite(code) => matches!(code & 0xff, 11 | 26),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(state) => matches!(&state, b"XX001" | b"XX002"),
+        }
     }
 
     /// `SQLITE_FULL`, and `SQLITE_IOERR_WRITE`, which is also what a quota says. A commit that
     /// cannot be written whole is none: its last page makes it one.
-    pub(crate) const fn is_unwritten(self) -> bool {
-        matches!(self.0, 13 | 778)
+    pub(crate) fn is_unwritten(self) -> bool {
+        matches!(self, Self::Sqlite(13 | 778))
+    }
+
+    /// Whether the server has ended the connection, or is about to.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn ends_connection(self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(state) => matches!(&state[..3], b"57P" | b"25P" | b"080"),
+        }
     }
 }

@@ -34,6 +34,7 @@
 
 mod address;
 mod ancestors;
+mod backend;
 mod batch;
 mod entity;
 mod error;
@@ -42,10 +43,16 @@ mod faults;
 mod migration;
 mod options;
 mod ownership;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod read;
+mod readers;
 mod schema;
+mod sqlite;
 mod statistics;
 mod store;
+#[cfg(all(feature = "testing", feature = "postgres"))]
+mod test_database;
 mod writer;
 
 #[cfg(feature = "testing")]
@@ -54,3 +61,5 @@ pub use options::Durability;
 pub use options::Options;
 pub use statistics::Statistics;
 pub use store::SeaOrmStore;
+#[cfg(all(feature = "testing", feature = "postgres"))]
+pub use test_database::TestDatabase;

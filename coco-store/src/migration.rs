@@ -6,6 +6,7 @@ mod m0001_commands;
 mod m0002_failures;
 mod m0003_locks;
 mod m0004_callbacks;
+mod m0006_engines;
 
 use sea_orm::DynIden;
 use sea_orm_migration::sea_query::{Alias, IntoIden};
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_failures::Migration),
             Box::new(m0003_locks::Migration),
             Box::new(m0004_callbacks::Migration),
+            Box::new(m0006_engines::Migration),
         ]
     }
 

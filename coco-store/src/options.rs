@@ -32,12 +32,35 @@ pub enum Durability {
 }
 
 /// How a store is opened: [`SeaOrmStore::connect_with`](crate::SeaOrmStore::connect_with).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
-    durability: Durability,
+    pub(crate) durability: Durability,
     check: bool,
+    #[cfg(feature = "postgres")]
+    pub(crate) connect_timeout: Duration,
+    #[cfg(feature = "postgres")]
+    pub(crate) statement_timeout: Duration,
+    #[cfg(feature = "postgres")]
+    pub(crate) lease: Duration,
     #[cfg(feature = "testing")]
     faults: crate::Faults,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            check: false,
+            #[cfg(feature = "postgres")]
+            connect_timeout: Duration::from_secs(5),
+            #[cfg(feature = "postgres")]
+            statement_timeout: Duration::from_secs(30),
+            #[cfg(feature = "postgres")]
+            lease: Duration::from_secs(10),
+            #[cfg(feature = "testing")]
+            faults: crate::Faults::default(),
+        }
+    }
 }
 
 impl Options {
@@ -53,6 +76,34 @@ impl Options {
     #[must_use]
     pub const fn check(mut self) -> Self {
         self.check = true;
+        self
+    }
+
+    /// How long it may take to connect to PostgreSQL, and to get a connection to read with; 5
+    /// seconds unless said otherwise.
+    #[cfg(feature = "postgres")]
+    #[must_use]
+    pub const fn connect_timeout(mut self, connect_timeout: Duration) -> Self {
+        self.connect_timeout = connect_timeout;
+        self
+    }
+
+    /// How long a statement may take on PostgreSQL; 30 seconds unless said otherwise. After that
+    /// its connection is given up, and the same is tried again on a new one.
+    #[cfg(feature = "postgres")]
+    #[must_use]
+    pub const fn statement_timeout(mut self, statement_timeout: Duration) -> Self {
+        self.statement_timeout = statement_timeout;
+        self
+    }
+
+    /// How long an engine on another machine may show no life on PostgreSQL before one that starts
+    /// takes over its trees; 10 seconds unless said otherwise, and the same for all engines of a
+    /// database. It shows it four times as often.
+    #[cfg(feature = "postgres")]
+    #[must_use]
+    pub const fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
         self
     }
 

@@ -4,6 +4,7 @@ mod inbox;
 mod locks;
 mod models;
 mod row;
+mod snapshot;
 mod trees;
 
 use coco_core::CommandId;

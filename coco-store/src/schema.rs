@@ -9,6 +9,8 @@ use crate::error::unavailable;
 use crate::migration::{Migrator, TABLE};
 use crate::options::Database;
 use crate::ownership::Ownership;
+#[cfg(feature = "postgres")]
+use crate::postgres::Server;
 
 /// How the tables of a file compare to this program.
 enum Version {
@@ -17,30 +19,49 @@ enum Version {
     Newer { found: String },
 }
 
-/// Migrates where that is needed, which only the owner of the file may do.
+/// Migrates a file where that is needed, which only its owner may do.
 pub(crate) async fn prepare(
     database: &Database,
     readers: &DatabaseConnection,
 ) -> Result<(), StoreError> {
-    match version(readers).await? {
-        Version::Same => Ok(()),
-        Version::Newer { found } => Err(StoreError::NewerSchema { found }),
-        Version::Older => migrate(database).await,
+    if is_current(readers).await? {
+        return Ok(());
     }
-}
-
-async fn migrate(database: &Database) -> Result<(), StoreError> {
     let _ownership = Ownership::take(&database.path).map_err(|error| match error {
         StoreError::InUse { holder } => StoreError::InUse {
             holder: format!("{holder}, which must stop before its older tables can be migrated"),
         },
         other => other,
     })?;
-    let connection = database.migrator().await?;
-    let migrated = match version(&connection).await? {
-        Version::Same => Ok(()),
+    migrate(database.migrator().await?).await
+}
+
+/// Migrates a server's database where that is needed. Others wait meanwhile.
+#[cfg(feature = "postgres")]
+pub(crate) async fn prepare_server(
+    server: &Server,
+    readers: &DatabaseConnection,
+) -> Result<(), StoreError> {
+    if is_current(readers).await? {
+        return Ok(());
+    }
+    migrate(server.migrator().await?).await
+}
+
+/// False for an older one.
+async fn is_current(connection: &DatabaseConnection) -> Result<bool, StoreError> {
+    match version(connection).await? {
+        Version::Same => Ok(true),
         Version::Newer { found } => Err(StoreError::NewerSchema { found }),
-        Version::Older => Migrator::up(&connection, None).await.map_err(unavailable),
+        Version::Older => Ok(false),
+    }
+}
+
+async fn migrate(connection: DatabaseConnection) -> Result<(), StoreError> {
+    let migrated = match is_current(&connection).await {
+        Ok(false) => Migrator::up(&connection, None).await.map_err(unavailable),
+        Ok(true) => Ok(()),
+        Err(error) => Err(error),
     };
     connection.close().await.map_err(unavailable)?;
     migrated

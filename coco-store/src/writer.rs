@@ -12,13 +12,12 @@ mod transaction;
 use std::sync::Arc;
 
 use coco_core::store::{CommitError, Committed, Step, StoreError};
-use sea_orm::sqlx::sqlite::SqliteConnection;
-use sea_orm::sqlx::{self, Row};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use self::transaction::{Transaction, commit_error};
-use crate::error::{WriteError, unavailable};
-use crate::options::Database;
+use crate::backend::{Backend, FailedCommit, Marker};
+use crate::error::WriteError;
 use crate::statistics::Counters;
 
 /// Commits that wait while one is in flight. The core sends one at a time.
@@ -54,92 +53,145 @@ impl Orders {
 }
 
 /// Starts the task of `writer`.
-pub(crate) fn spawn(mut writer: Writer) -> Orders {
+pub(crate) fn spawn<B: Backend>(mut writer: Writer<B>) -> Orders {
     let (sender, mut orders) = mpsc::channel(WAITING);
     tokio::spawn(async move {
-        while let Some(order) = orders.recv().await {
+        let mut heartbeat = writer.backend.heartbeat().map(|every| {
+            let mut heartbeat = interval_at(Instant::now() + every, every);
+            heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            heartbeat
+        });
+        loop {
+            let order = match &mut heartbeat {
+                None => orders.recv().await,
+                Some(heartbeat) => tokio::select! {
+                    biased;
+                    _ = heartbeat.tick() => {
+                        writer.beat().await;
+                        continue;
+                    }
+                    order = orders.recv() => order,
+                },
+            };
             // Nobody hears the answer to a future that was dropped.
             match order {
-                Order::Commit { steps, reply } => drop(reply.send(writer.commit(&steps).await)),
-                Order::Release { clean, reply } => drop(reply.send(writer.release(clean).await)),
+                Some(Order::Commit { steps, reply }) => {
+                    drop(reply.send(writer.commit(&steps).await));
+                }
+                Some(Order::Release { clean, reply }) => {
+                    drop(reply.send(writer.release(clean).await));
+                }
+                None => return,
             }
         }
     });
     Orders { sender }
 }
 
-/// How the engine before left the store.
-pub(crate) struct Predecessor {
-    pub(crate) clean: bool,
-}
-
-/// Writes under one epoch.
+/// Writes under one lease.
 #[derive(Debug)]
-pub(crate) struct Writer {
-    database: Database,
+pub(crate) struct Writer<B: Backend> {
+    backend: B,
     counters: Arc<Counters>,
-    epoch: i64,
     /// None after it broke, until the next commit.
-    connection: Option<SqliteConnection>,
+    connection: Option<B::Connection>,
+    /// A batch of which it is not known whether it was committed.
+    unknown: Option<Unknown>,
 }
 
-impl Writer {
-    /// Begins a new epoch.
-    pub(crate) async fn open(
-        database: Database,
+/// A commit that had no answer.
+#[derive(Debug)]
+struct Unknown {
+    marker: Marker,
+    batch: Option<(Arc<[Step]>, Committed)>,
+}
+
+impl<B: Backend> Writer<B> {
+    pub(crate) const fn new(
+        backend: B,
         counters: Arc<Counters>,
-    ) -> Result<(Self, Predecessor), StoreError> {
-        let mut connection = database.writer().await?;
-        let (epoch, clean) = begin_epoch(&mut connection).await.map_err(unavailable)?;
-        let connection = Some(connection);
-        Ok((Self { database, counters, epoch, connection }, Predecessor { clean }))
+        connection: B::Connection,
+    ) -> Self {
+        Self { backend, counters, connection: Some(connection), unknown: None }
     }
 
-    pub(crate) const fn epoch(&self) -> i64 {
-        self.epoch
-    }
-
-    async fn commit(&mut self, steps: &[Step]) -> Result<Committed, CommitError> {
-        let steps: Vec<&Step> = steps.iter().collect();
-        match self.attempt(async |transaction| transaction.apply(&steps).await).await {
-            Err(WriteError::Data(reason)) => {
+    async fn commit(&mut self, batch: &Arc<[Step]>) -> Result<Committed, CommitError> {
+        if let Some(committed) = self.resolve(batch).await.map_err(commit_error)? {
+            return Ok(committed);
+        }
+        let steps: Vec<&Step> = batch.iter().collect();
+        let done = match self.attempt(async |transaction| transaction.apply(&steps).await).await {
+            Err(Failed::Write(WriteError::Data(reason))) => {
                 tracing::warn!(%reason, "a batch holds data that cannot be stored");
-                let apart = self.attempt(async |transaction| transaction.apply_apart(&steps).await);
-                apart.await.map_err(commit_error)
+                self.attempt(async |transaction| transaction.apply_apart(&steps).await).await
             }
-            done => done.map_err(commit_error),
+            done => done,
+        };
+        done.map_err(|failed| match failed {
+            Failed::Write(error) => commit_error(error),
+            Failed::Unknown { marker, reason, done } => {
+                self.unknown = Some(Unknown { marker, batch: Some((Arc::clone(batch), done)) });
+                CommitError::Unavailable(reason)
+            }
+        })
+    }
+
+    /// Finds out what became of the commit before this one, if that is not known. Gives what it has
+    /// done, where it was committed and this is the same batch again.
+    async fn resolve(&mut self, batch: &Arc<[Step]>) -> Result<Option<Committed>, WriteError> {
+        let Some(unknown) = self.unknown.take() else { return Ok(None) };
+        match self.is_committed(unknown.marker).await {
+            Ok(true) => {
+                self.counters.count_commit();
+                let same = unknown.batch.filter(|(before, _)| Arc::ptr_eq(before, batch));
+                Ok(same.map(|(_, committed)| committed))
+            }
+            Ok(false) => Ok(None),
+            Err(error) => {
+                self.unknown = Some(unknown);
+                Err(error)
+            }
         }
     }
 
-    /// One transaction, begun under the epoch and committed if `work` was done.
+    async fn is_committed(&mut self, marker: Marker) -> Result<bool, WriteError> {
+        let mut connection = self.backend.connect().await?;
+        let found = self.backend.is_committed(&mut connection, marker).await?;
+        tracing::info!(committed = found, "a commit without an answer is resolved");
+        self.connection = Some(connection);
+        Ok(found)
+    }
+
+    /// One transaction, begun under the lease and committed if `work` was done.
     async fn attempt<T>(
         &mut self,
-        work: impl AsyncFnOnce(&mut Transaction<'_>) -> Result<T, WriteError>,
-    ) -> Result<T, WriteError> {
-        self.database.check_in_place()?;
+        work: impl AsyncFnOnce(&mut Transaction<'_, B>) -> Result<T, WriteError>,
+    ) -> Result<T, Failed<T>> {
+        self.backend.check()?;
         // Taken out, so that it is closed, and with it the transaction, if it cannot be trusted.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.database.writer().await?,
+            None => self.backend.connect().await?,
         };
         #[cfg(feature = "testing")]
-        self.database.strike(&mut connection).await?;
-        let mut transaction = Transaction::new(&mut connection, &self.counters);
-        let mut result = match transaction.begin(self.epoch).await {
+        self.backend.strike(&mut connection).await.map_err(WriteError::from)?;
+        let mut transaction = Transaction::new(&self.backend, &mut connection, &self.counters);
+        let done = match transaction.begin().await {
             Ok(()) => work(&mut transaction).await,
             Err(error) => Err(error),
         };
-        let sound = match result {
-            Err(_) => transaction.rollback().await,
-            Ok(_) => match transaction.commit().await {
-                Ok(()) => true,
-                Err(failed) => {
-                    result = Err(WriteError::Commit(failed.error));
-                    failed.connection_is_sound
+        let (is_sound, result) = match done {
+            Err(error) => (transaction.rollback().await, Err(error.into())),
+            Ok(done) => match transaction.commit().await {
+                Ok(()) => (true, Ok(done)),
+                Err(FailedCommit::Undone(error)) => (true, Err(WriteError::Commit(error).into())),
+                Err(FailedCommit::Broken(error)) => (false, Err(WriteError::Commit(error).into())),
+                Err(FailedCommit::Unknown(marker, reason)) => {
+                    (false, Err(Failed::Unknown { marker, reason, done }))
                 }
             },
         };
-        if sound {
+        if is_sound {
             self.connection = Some(connection);
         }
         result
@@ -147,32 +199,41 @@ impl Writer {
 
     async fn release(&mut self, clean: bool) -> Result<(), StoreError> {
         match self.attempt(async |transaction| transaction.release(clean).await).await {
-            Ok(()) | Err(WriteError::Commit(CommitError::Lost)) => Ok(()),
-            Err(error) => Err(match commit_error(error) {
+            Ok(()) | Err(Failed::Write(WriteError::Commit(CommitError::Lost))) => Ok(()),
+            Err(Failed::Unknown { reason, .. }) => Err(StoreError::Unavailable(reason)),
+            Err(Failed::Write(error)) => Err(match commit_error(error) {
                 CommitError::Damaged(reason) => StoreError::Damaged(reason),
                 error => StoreError::Unavailable(error.to_string()),
             }),
         }
     }
+
+    /// Shows that the engine lives. Where that cannot be done now, the next commit says why.
+    async fn beat(&mut self) {
+        match self.attempt(async |transaction| transaction.beat().await).await {
+            Ok(()) => {}
+            Err(Failed::Unknown { reason, .. }) => tracing::warn!(reason, "no heartbeat"),
+            Err(Failed::Write(error)) => {
+                let reason = commit_error(error);
+                tracing::warn!(%reason, "no heartbeat");
+            }
+        }
+    }
 }
 
-/// There is one engine, so its identity in `engines` is the nil UUID.
-async fn begin_epoch(connection: &mut SqliteConnection) -> Result<(i64, bool), sqlx::Error> {
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-    let before = sqlx::query("SELECT epoch, clean FROM engines WHERE engine_id = zeroblob(16)")
-        .fetch_optional(&mut *connection)
-        .await?;
-    let (epoch, clean) = match before {
-        Some(row) => (row.try_get::<i64, _>(0)? + 1, row.try_get(1)?),
-        None => (1, true),
-    };
-    sqlx::query(
-        "INSERT INTO engines (engine_id, epoch, clean) VALUES (zeroblob(16), ?1, false) \
-         ON CONFLICT (engine_id) DO UPDATE SET epoch = excluded.epoch, clean = false",
-    )
-    .bind(epoch)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query("COMMIT").execute(connection).await?;
-    Ok((epoch, clean))
+/// Why a transaction was not done.
+enum Failed<T> {
+    Write(WriteError),
+    /// It may be: this is what it has done then.
+    Unknown {
+        marker: Marker,
+        reason: String,
+        done: T,
+    },
+}
+
+impl<T, E: Into<WriteError>> From<E> for Failed<T> {
+    fn from(error: E) -> Self {
+        Self::Write(error.into())
+    }
 }

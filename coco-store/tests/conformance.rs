@@ -1,4 +1,4 @@
-//! The SQLite store does what every store has to do.
+//! The store does what every store has to do, on every database.
 
 use coco_core::CommandId;
 use coco_core::testing::conformance::Fixture;
@@ -25,7 +25,7 @@ impl Fixture for File {
         SeaOrmStore::connect(&self.address()).await.expect("failed to connect")
     }
 
-    fn evict(&self) {
+    async fn evict(&self) {
         let lock = self.0.path().join("coco.db.lock");
         std::fs::remove_file(lock).expect("failed to remove the lock");
     }
@@ -61,4 +61,60 @@ impl Fixture for File {
     }
 }
 
-coco_core::store_conformance!(File::new());
+mod on_sqlite {
+    coco_core::store_conformance!(super::File::new());
+}
+
+#[cfg(feature = "postgres")]
+mod on_postgres {
+    use coco_core::CommandId;
+    use coco_core::testing::conformance::Fixture;
+    use coco_store::{SeaOrmStore, TestDatabase};
+    use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
+
+    struct Server(TestDatabase);
+
+    impl Server {
+        async fn new() -> Self {
+            Self(TestDatabase::create().await)
+        }
+
+        /// Says `sql` to the database behind the back of the store.
+        async fn say(&self, sql: &str, command: CommandId) -> bool {
+            let database = Database::connect(self.0.address()).await.expect("failed to connect");
+            let values = [(*command.as_uuid()).into()];
+            let update = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
+            let done = database.execute_raw(update).await.expect("failed to write");
+            done.rows_affected() == 1
+        }
+    }
+
+    impl Fixture for Server {
+        type Store = SeaOrmStore;
+
+        async fn open(&self) -> SeaOrmStore {
+            SeaOrmStore::connect(self.0.address()).await.expect("failed to connect")
+        }
+
+        /// As if the engine had left.
+        async fn evict(&self) {
+            let database = Database::connect(self.0.address()).await.expect("failed to connect");
+            let left = "UPDATE engines SET released = true";
+            database.execute_unprepared(left).await.expect("failed to write");
+        }
+
+        async fn write_status(&self, command: CommandId, status: &'static str) -> bool {
+            let update =
+                format!("UPDATE command_entities SET status = '{status}' WHERE command_id = $1");
+            self.say(&update, command).await
+        }
+
+        /// A column holds nothing that is not of its type; but what a text says may be wrong.
+        async fn spoil(&self, table: &'static str, command: CommandId) -> bool {
+            let _ = (table, command);
+            false
+        }
+    }
+
+    coco_core::store_conformance!(Server::new().await);
+}

@@ -54,7 +54,7 @@ async fn refused(bytes_before: &[u8], backup: &[u8]) {
     assert!(bytes(&place) == bytes_before, "the file was changed");
     fs::write(place.file("coco.db"), backup).unwrap();
     let store = place.open().await;
-    assert_eq!(store.open_trees(None, 100).await.unwrap().len(), STORED as usize);
+    assert_eq!(store.open_trees(None, None, 100).await.unwrap().len(), STORED as usize);
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn what_is_no_database_or_no_whole_one_is_refused() {
 async fn use_it(place: &Place, options: Options) -> Result<(), StoreError> {
     let store = SeaOrmStore::connect_with(&place.address(), options).await?;
     let lease = store.acquire().await?;
-    store.open_trees(None, 100).await?;
+    store.open_trees(None, None, 100).await?;
     let first = store.entity(id(1)).await?;
     assert!(first.is_some(), "a row has vanished");
     let committed = commit(&store, &lease).await;

@@ -27,7 +27,7 @@ async fn a_batch_that_does_not_fit_is_stored_when_there_is_room() {
     }
     faults.set(ROOM);
     apply(&store, &lease, many().to_vec()).await;
-    assert_eq!(store.open_trees(None, 1000).await.unwrap().len(), 200);
+    assert_eq!(store.open_trees(None, None, 1000).await.unwrap().len(), 200);
 }
 
 #[tokio::test]

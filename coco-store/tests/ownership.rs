@@ -109,7 +109,7 @@ async fn the_migrations_of_the_user_may_live_in_the_same_file() {
 #[tokio::test]
 async fn what_cannot_be_a_store_is_refused() {
     let place = Place::new();
-    for address in ["postgres://localhost/coco", "sqlite::memory:", "coco.db"] {
+    for address in ["mysql://localhost/coco", "sqlite::memory:", "coco.db"] {
         let refused = SeaOrmStore::connect(address).await;
         assert!(matches!(refused, Err(StoreError::Address { .. })), "{address}: {refused:?}");
     }

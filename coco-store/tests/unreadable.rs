@@ -43,7 +43,7 @@ async fn roots_without_identity_are_on_no_page() {
                ELSE command_id END";
     run(&mut place.stranger().await, sql).await;
     for (after, expected) in [(None, vec![id(4), id(5)]), (Some(id(5)), vec![id(6)])] {
-        let page = store.open_trees(after, 2).await.unwrap();
+        let page = store.open_trees(None, after, 2).await.unwrap();
         let roots: Vec<_> = page.iter().filter_map(TreeRows::root).collect();
         assert_eq!(roots, expected);
     }

@@ -82,7 +82,7 @@ async fn all_end(home: &Home, ids: &[CommandId]) {
 async fn fifty_of_all_kinds(home: Home) {
     let rooms = if home.is_memory() { &[1, 2, 7][..] } else { &[2] };
     for &most in rooms {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         let coordinator = narrow(&home, &world, most).await;
         let mut ids = Vec::new();
         for n in 0..50 {

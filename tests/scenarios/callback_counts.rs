@@ -86,7 +86,7 @@ impl NextOperation for CountedSteps {
 
 /// Runs `command` alone in a store. Gives how many commits it took.
 async fn commits<C: Command>(home: &Home, command: C) -> usize {
-    let home = home.another();
+    let home = home.another().await;
     let store = home.faulty().await;
     let coordinator = start(store.clone(), &World::new()).await;
     coordinator.submit(command).await.unwrap().output().await.unwrap();
@@ -260,7 +260,7 @@ mod scenario {
 
     /// Polls twenty times, of which so many change something. Gives how many commits that is.
     async fn twenty_polls(home: &Home, changes: u32) -> usize {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         let store = home.faulty().await;
         let coordinator = start_with(store.clone(), &world, Builder::on_tokio_time).await;
         let handle = coordinator.submit(CountedPolls { changes }).await.unwrap();

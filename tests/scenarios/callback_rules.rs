@@ -31,7 +31,7 @@ on_every_store!(
 /// Nothing is killed: the one that failed is acted upon when the last has ended.
 async fn a_failure_waits_until_the_others_have_ended(home: Home) {
     for kind in 0..2 {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         let coordinator = home.start(&world).await;
         world.say("fail a", "a is broken");
         world.close("b");
@@ -138,7 +138,7 @@ async fn what_handles_a_failure_may_fail(home: Home) {
         ("fail worse", FailureKind::Failed, "worse"),
         ("panic oh", FailureKind::Panicked, "it panicked: oh"),
     ] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         let coordinator = home.start(&world).await;
         world.say("fail a", "a is broken");
         world.say("it handles", word);
@@ -269,7 +269,7 @@ impl ConcurrentChildren for Tried {
 async fn executed_is_set_by_ok_alone(home: Home) {
     // By an error and a panic not, and neither by a death.
     for word in ["fatal", "panic"] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         let coordinator = home.start(&world).await;
         (1..=3).for_each(|n| world.say(&format!("attempt {n}"), word));
         let handle = coordinator.submit(Tried { log: Vec::new() }).await.unwrap();
@@ -277,7 +277,7 @@ async fn executed_is_set_by_ok_alone(home: Home) {
         assert!(!home.entity(handle.id()).await.progress.executed, "{word}");
         coordinator.shutdown().await.unwrap();
     }
-    let (other, world) = (home.another(), World::new());
+    let (other, world) = (home.another().await, World::new());
     world.close("executes");
     let coordinator = other.start(&world).await;
     let id = coordinator.submit(Tried { log: Vec::new() }).await.unwrap().id();

@@ -25,7 +25,7 @@ on_every_store!(
 async fn failures(home: &Home, word: &str) -> Vec<(Failure, World, CommandId, Home)> {
     let mut all = Vec::new();
     for kind in 0..4 {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         world.say("it each", word);
         let coordinator = home.start(&world).await;
         let waves = [keeps(&["a"])];

@@ -40,7 +40,7 @@ async fn children_of_each_kind_are_undone(home: Home) {
         Kid::Stages(Stages::new("it", waves())),
         Kid::Own(Own::new("it", waves())),
     ] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         fails_after(&home, &world, kid.clone()).await;
         let undone = undone(&world);
         assert_eq!(undone.len(), 3, "{kid:?} {undone:?}");
@@ -327,7 +327,7 @@ async fn a_cancel_between_rounds(home: Home) {
 /// They are told as well, and it ends after them, without another round.
 async fn a_cancel_with_open_children(home: Home) {
     for kid in 0..3 {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         world.close("b");
         world.say("it each", "pending");
         let grace = std::time::Duration::from_millis(1);

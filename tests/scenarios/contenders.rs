@@ -198,7 +198,8 @@ async fn contest(home: &Home, commands: u32, deaths: usize, is_locked: bool) -> 
             drop(coordinator);
         } else {
             // Also those whose submit was not answered.
-            until(async || home.open().await.open_trees(None, 1).await.unwrap().is_empty()).await;
+            until(async || home.open().await.open_trees(None, None, 1).await.unwrap().is_empty())
+                .await;
             coordinator.shutdown().await.unwrap();
         }
         until(async || floor.state().disks.is_empty()).await;
@@ -216,7 +217,7 @@ async fn no_two_at_once(home: Home) {
         assert!(state.shared > 0, "nobody ever shared");
     }
     nothing_is_locked(&home).await;
-    let (floor, _) = contest(&home.another(), 200, 0, false).await;
+    let (floor, _) = contest(&home.another().await, 200, 0, false).await;
     assert!(!floor.state().overlaps.is_empty(), "they would not meet without locks either");
 }
 

@@ -32,7 +32,7 @@ on_every_store!(
 
 /// Runs `command` alone in a store. Gives its result and how many commits it took.
 async fn cost<C: Command>(home: &Home, command: C) -> (Result<C::Output>, usize) {
-    let home = home.another();
+    let home = home.another().await;
     let store = home.faulty().await;
     let coordinator = start(store.clone(), &World::new()).await;
     let output = coordinator.submit(command).await.unwrap().output().await;

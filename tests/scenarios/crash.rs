@@ -116,7 +116,7 @@ async fn live<C: Command>(
     command: &impl Fn(&World) -> C,
     meanwhile: impl AsyncFn(&Coordinator, CommandId, &World),
 ) -> Life {
-    let (home, world) = (home.another(), World::new());
+    let (home, world) = (home.another().await, World::new());
     let (mut root, mut deaths, mut memory) = (None, 0, Vec::new());
     for crash in crashes.iter().copied().map(Some).chain([None]) {
         let store = home.faulty().await;

@@ -42,7 +42,7 @@ async fn dies((store, coordinator): (FaultyHome, Coordinator)) {
 /// Wherever it stands among the others: after its third death alone it is stuck, and they end.
 async fn one_of_three(home: Home) {
     for place in 0..3 {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         let mut labels = ["one", "two", "three"];
         labels[place] = "killer";
         labels.iter().for_each(|label| world.close(label));

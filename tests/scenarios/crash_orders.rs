@@ -130,7 +130,7 @@ async fn a_crash_at_every_commit(home: Home) {
 
 /// True when it came to the crash.
 async fn crash_in(home: &Home, order: &[&str], crash: Crash) -> bool {
-    let (home, world) = (home.another(), closed());
+    let (home, world) = (home.another().await, closed());
     let store = home.faulty().await;
     store.crash(crash);
     let coordinator = start(store.clone(), &world).await;

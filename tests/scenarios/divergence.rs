@@ -130,7 +130,7 @@ async fn both_sides_are_named(home: Home) {
             r#"request 2 was `mark` {"label":"here"} before, and now the flow waits for something else without asking for it"#,
         ),
     ] {
-        let home = home.another();
+        let home = home.another().await;
         let (world, coordinator, handle) = replanned(&home, before, after).await;
         world.open("here");
         let (command, stuck) = stuck_of(handle.output().await);
@@ -148,7 +148,7 @@ async fn ways_that_are_legal(home: Home) {
         ("uuid: mark:here", "uuid: mark:here once:x", vec!["here!", "once"]),
         ("both:a,here", "both:a,here mark:c", vec!["a!", "here!", "c!"]),
     ] {
-        let home = home.another();
+        let home = home.another().await;
         let (world, coordinator, handle) = replanned(&home, before, after).await;
         world.open("here");
         assert_eq!(handle.output().await.unwrap(), outputs, "{before} became {after}");

@@ -104,7 +104,7 @@ const WORK: [&str; 4] =
 
 /// Runs it alone.
 async fn shown(home: &Home, scope: LockScope, fails: bool) -> Vec<String> {
-    let (home, world) = (home.another(), World::new());
+    let (home, world) = (home.another().await, World::new());
     let coordinator = home.start(&world).await;
     let output = coordinator.submit(Shows::new(scope, fails)).await.unwrap().output().await;
     assert_eq!(output.is_err(), fails);

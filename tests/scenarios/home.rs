@@ -10,7 +10,7 @@ use coco_core::prelude::*;
 use coco_core::store::{Lease, MemoryStore, Store, StoreError};
 use coco_core::testing::FaultyStore;
 use coco_core::{Builder, EngineError};
-use coco_store::SeaOrmStore;
+use coco_store::{SeaOrmStore, TestDatabase};
 use tempfile::TempDir;
 
 use super::world::World;
@@ -26,6 +26,7 @@ pub(crate) type FaultyHome = FaultyStore<AnyStore>;
 pub(crate) enum Home {
     Memory(MemoryStore),
     Sqlite(Arc<TempDir>),
+    Postgres(Arc<TestDatabase>),
 }
 
 impl Home {
@@ -37,11 +38,16 @@ impl Home {
         Self::Sqlite(Arc::new(tempfile::tempdir().expect("a temporary directory")))
     }
 
+    pub(crate) async fn postgres() -> Self {
+        Self::Postgres(Arc::new(TestDatabase::create().await))
+    }
+
     /// An empty one of the same kind.
-    pub(crate) fn another(&self) -> Self {
+    pub(crate) async fn another(&self) -> Self {
         match self {
             Self::Memory(_) => Self::memory(),
             Self::Sqlite(_) => Self::sqlite(),
+            Self::Postgres(_) => Self::postgres().await,
         }
     }
 
@@ -57,13 +63,17 @@ impl Home {
                 let address = format!("sqlite://{}", self.file().display());
                 Arc::new(SeaOrmStore::connect(&address).await.expect("the file opens"))
             }
+            Self::Postgres(database) => {
+                let opened = SeaOrmStore::connect(database.address()).await;
+                Arc::new(opened.expect("the database opens"))
+            }
         }
     }
 
     /// The file of the store.
     pub(crate) fn file(&self) -> PathBuf {
         match self {
-            Self::Memory(_) => panic!("it has no file"),
+            Self::Memory(_) | Self::Postgres(_) => panic!("it has no file"),
             Self::Sqlite(dir) => dir.path().join("coco.db"),
         }
     }
@@ -189,6 +199,11 @@ macro_rules! on_every_store {
             #[tokio::test]
             async fn sqlite() {
                 in_time(super::$name(Home::sqlite())).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                in_time(super::$name(Home::postgres().await)).await;
             }
         }
     )+ };

@@ -158,7 +158,7 @@ async fn first_of<T>(one: impl Future<Output = T>, other: impl Future<Output = T
 
 async fn dropped(home: Home) {
     for is_granted in [true, false] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         ["hold 1", "patience", "end"].iter().for_each(|gate| world.close(gate));
         let coordinator = home.start(&world).await;
         let holder = coordinator.submit(hold(1)).await.unwrap();

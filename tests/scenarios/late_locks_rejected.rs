@@ -161,7 +161,7 @@ async fn in_line_when_the_tree_is_read_again(home: Home) {
 /// it any more.
 async fn asked_while_it_is_read(home: Home) {
     for is_readable in [true, false] {
-        let (home, world, reads) = (home.another(), World::new(), World::new());
+        let (home, world, reads) = (home.another().await, World::new(), World::new());
         let store = home.faulty().await;
         ["end", "ask"].iter().for_each(|gate| world.close(gate));
         reads.close("read");

@@ -94,7 +94,7 @@ async fn by_a_flow(home: Home) {
 
 async fn over_a_crash_at_every_commit(home: Home) {
     for crash in (1..=6).flat_map(|n| [Crash::Before(n), Crash::After(n)]) {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         let store = home.faulty().await;
         store.crash(crash);
         let coordinator = start(store.clone(), &world).await;

@@ -178,7 +178,7 @@ async fn all_or_none(home: Home) {
 /// Who lets go lets in the next, in one commit.
 async fn granted_with_the_release(home: Home) {
     for (crash, is_granted) in [(Crash::Before(3), false), (Crash::After(3), true)] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         let store = home.faulty().await;
         let coordinator = start(store.clone(), &world).await;
         let holder = held(&coordinator, &world, &[1]).await;

@@ -62,7 +62,7 @@ async fn all_end(coordinator: &Coordinator, root: CommandId, waiters: &[CommandI
 
 async fn all_in_place(home: Home) {
     for most in [10_000, 2] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         let begin = async || home.start_with(&world, |builder| builder.most_trees(most)).await;
         world.close("borrower");
         let mut coordinator = begin().await;
@@ -95,7 +95,7 @@ async fn all_in_place(home: Home) {
 
 /// What is left in the end, and what was begun in which order.
 async fn life(home: &Home, crashes: &[Crash], most: usize) -> (Vec<TreeRows>, Vec<String>, usize) {
-    let (home, world) = (home.another(), World::new());
+    let (home, world) = (home.another().await, World::new());
     let begin = |builder: coco_core::Builder| builder.most_trees(most);
     world.close("borrower");
     let coordinator = home.start_with(&world, begin).await;
@@ -222,7 +222,7 @@ async fn one_who_was_let_in_meanwhile(home: Home) {
 /// the way of that.
 async fn suspects_that_wait_for_each_other(home: Home) {
     for holder_first in [true, false] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         ["h", "w"].iter().for_each(|gate| world.close(gate));
         let mut coordinator = home.start(&world).await;
         let holder = plan(alone([1]), [mark("h")]);

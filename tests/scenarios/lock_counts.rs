@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use coco_core::entity::{Audit, CommandEntity, Delivery, TreeRows};
 use coco_core::prelude::*;
 use coco_core::store::{
-    CommitError, Committed, Lease, LockRows, Step, Store, StoreError, StoreFuture,
+    CommitError, Committed, EngineId, Lease, LockRows, Step, Store, StoreError, StoreFuture,
 };
 use coco_core::testing::FaultyStore;
 use coco_store::SeaOrmStore;
@@ -27,7 +27,7 @@ on_every_store!(
 
 /// Runs `command` alone in a store, and gives how many commits it took.
 async fn commits<C: Command>(home: &Home, command: C) -> usize {
-    let home = home.another();
+    let home = home.another().await;
     let store = home.faulty().await;
     let coordinator = start(store.clone(), &World::new()).await;
     coordinator.submit(command).await.unwrap().output().await.unwrap();
@@ -45,7 +45,7 @@ async fn granted_at_once(home: Home) {
         assert_eq!(commits(&home, take("a", locks)).await, 2);
     }
     // Whether its key is taken is known before it may wait.
-    let home_of_keyed = home.another();
+    let home_of_keyed = home.another().await;
     let store = home_of_keyed.faulty().await;
     let coordinator = start(store.clone(), &World::new()).await;
     let keyed = coordinator.submit_with_key("key", take("a", alone([1]))).await.unwrap();
@@ -205,10 +205,19 @@ impl Store for Metered {
 
     fn open_trees(
         &self,
+        of: Option<EngineId>,
         after: Option<CommandId>,
         limit: usize,
     ) -> StoreFuture<'_, Result<Vec<TreeRows>, StoreError>> {
-        self.store.open_trees(after, limit)
+        self.store.open_trees(of, after, limit)
+    }
+
+    fn own_tree(
+        &self,
+        engine: EngineId,
+        root: CommandId,
+    ) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {
+        self.store.own_tree(engine, root)
     }
 
     fn tree(&self, root: CommandId) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {

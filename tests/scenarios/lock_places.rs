@@ -104,7 +104,7 @@ async fn granted_before_there_is_a_place(home: Home) {
 
 async fn more_waiters_than_room(home: Home) {
     for most in [1, 2, 3] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         let coordinator = home.start_with(&world, |builder| builder.most_trees(most)).await;
         world.close("holder");
         let holder = coordinator.submit(take("holder", alone([1]))).await.unwrap();

@@ -132,7 +132,7 @@ async fn a_cancel_while_it_asks(home: Home) {
 
 async fn a_child_that_asks_while_its_parent_is_cancelled(home: Home) {
     for locks in [alone([1]), alone([2])] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         let (store, coordinator, holder, next) = held(&home, &world).await;
         world.close("before");
         let parts = [mark("before"), take("child", locks).into()];
@@ -209,7 +209,7 @@ async fn a_cancel_of_one_who_rests(home: Home) {
 /// It leaves the line in the commit that ends it.
 async fn a_crash_while_it_leaves(home: Home) {
     for (crash, has_left) in [(Crash::Before(3), false), (Crash::After(3), true)] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         let (store, coordinator, holder, next) = held(&home, &world).await;
         assert_eq!(store.commits(), 2);
         store.crash(crash);

@@ -90,7 +90,7 @@ impl<'a> Kept<'a> {
     }
 
     async fn once<C: Command>(&self, home: &Home, command: C, restart: Option<(&str, Restart)>) {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         self.by.iter().chain(&self.free_at).for_each(|gate| world.close(gate));
         self.says.iter().for_each(|what| world.say(what, "no"));
         let mut coordinator = home.start(&world).await;
@@ -278,7 +278,7 @@ async fn a_cancelled_flow(home: Home) {
 async fn while_it_is_stuck(home: Home) {
     for (why, gate) in [("fail a", "fail undo half a"), ("fail a", "fail a ends badly")] {
         for restart in [None, Some(Restart::Crash), Some(Restart::Shutdown)] {
-            let (home, world) = (home.another(), World::new());
+            let (home, world) = (home.another().await, World::new());
             [why, gate].iter().for_each(|what| world.say(what, "no"));
             let mut coordinator = home.start(&world).await;
             let stuck = coordinator.submit(close("a", alone([1]))).await.unwrap();

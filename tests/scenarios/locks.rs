@@ -285,7 +285,7 @@ closing!(ClosingCommand, Command);
 
 /// Submits `command`, and says whether its disk is free while its end hook runs.
 async fn free_in_hook<C: Command>(home: &Home, command: C, restart: bool) -> bool {
-    let home = home.another();
+    let home = home.another().await;
     let world = World::new();
     world.close("closing");
     let mut coordinator = home.start(&world).await;
@@ -356,7 +356,7 @@ async fn kept_over_a_restart(home: Home) {
 /// The lock goes in the very commit that stores the end.
 async fn freed_with_the_end(home: Home) {
     for (crash, freed) in [(Crash::Before(2), false), (Crash::After(2), true)] {
-        let home = home.another();
+        let home = home.another().await;
         let world = World::new();
         let store = home.faulty().await;
         store.crash(crash);

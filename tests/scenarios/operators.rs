@@ -256,7 +256,7 @@ async fn stuck_at_its_end(
 
 async fn said_when_it_is_stored(home: Home) {
     for what in ["retry", "abandon", "cancel"] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         let (store, coordinator, handle) = stuck_at_its_end(&home, &world).await;
         let (id, by) = (handle.id(), coordinator.clone());
         world.unsay("fail a ends well");

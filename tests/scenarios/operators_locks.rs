@@ -169,7 +169,7 @@ async fn from_one_that_runs(home: Home) {
 
 async fn from_one_that_is_stuck(home: Home) {
     for is_restarted in [false, true] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         world.say("keeper sticks", "no");
         let mut coordinator = home.start(&world).await;
         let keeper = coordinator.submit(Keeper { key: Key(key(&world)) }).await.unwrap();
@@ -414,7 +414,7 @@ async fn granted_while_it_is_at_rest(home: Home) {
 /// engine.
 async fn granted_when_the_engine_stops(home: Home) {
     for room in [1000, 6] {
-        grants_when_the_engine_stops(&home.another(), room).await;
+        grants_when_the_engine_stops(&home.another().await, room).await;
     }
 }
 

@@ -318,7 +318,7 @@ async fn when_it_is_dropped(home: Home) {
 /// What is dropped in the middle explodes too, and the engine stops all the same.
 async fn when_the_engine_stops(home: Home) {
     for place in ["drop", "future"] {
-        let home = home.another();
+        let home = home.another().await;
         let world = World::new();
         world.close("mine");
         let coordinator = home.start(&world).await;

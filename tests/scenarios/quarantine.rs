@@ -247,7 +247,7 @@ async fn it_comes_back(home: Home) {
 /// What has ended is not quarantined: it has an outcome, and that says what is wrong with it.
 async fn a_stored_failure_that_is_none(home: Home) {
     for (stored, why) in [(Some("no json"), "expected ident"), (None, "EOF while parsing")] {
-        let home = home.another();
+        let home = home.another().await;
         let spoil = |row: &mut CommandEntity| {
             row.progress.status = CommandStatus::EndedWithFailure;
             row.progress.failure = stored.map(Into::into);

@@ -161,7 +161,7 @@ async fn a_child(home: Home) {
 async fn the_start_of_a_child_with_locks(home: Home) {
     let outputs = trio(&home, true, inserts("bolted")).await;
     assert_eq!(outputs, ["left!", MESSAGE, "right!", "step", "last!"]);
-    let home = home.another();
+    let home = home.another().await;
     // Its start is a step of its own.
     let outputs = trio(&home, true, begins).await;
     assert_eq!(outputs, ["left!", MESSAGE, "right!", "step", "last!"]);
@@ -170,7 +170,7 @@ async fn the_start_of_a_child_with_locks(home: Home) {
 async fn the_end_of_a_leaf(home: Home) {
     let outputs = trio(&home, false, ends_with("null")).await;
     assert_eq!(outputs, ["left!", MESSAGE, "right!", "step", "last!"]);
-    let outputs = trio(&home.another(), true, ends_with(r#""bolted""#)).await;
+    let outputs = trio(&home.another().await, true, ends_with(r#""bolted""#)).await;
     assert_eq!(outputs, ["left!", MESSAGE, "right!", "step", "last!"]);
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use coco_core::CommandId;
 use coco_core::entity::{Audit, CommandEntity, Delivery, TreeRows};
 use coco_core::store::{
-    CommitError, Committed, Lease, LockRows, Step, Store, StoreError, StoreFuture,
+    CommitError, Committed, EngineId, Lease, LockRows, Step, Store, StoreError, StoreFuture,
 };
 
 use super::home::FaultyHome;
@@ -37,18 +37,27 @@ impl Store for SlowReads {
 
     fn open_trees(
         &self,
+        of: Option<EngineId>,
         after: Option<CommandId>,
         limit: usize,
     ) -> StoreFuture<'_, Result<Vec<TreeRows>, StoreError>> {
-        self.store.open_trees(after, limit)
+        self.store.open_trees(of, after, limit)
     }
 
-    fn tree(&self, root: CommandId) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {
+    fn own_tree(
+        &self,
+        engine: EngineId,
+        root: CommandId,
+    ) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {
         Box::pin(async move {
             self.world.note(root, "read", 1);
             self.world.pass("read").await;
-            self.store.tree(root).await
+            self.store.own_tree(engine, root).await
         })
+    }
+
+    fn tree(&self, root: CommandId) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {
+        self.store.tree(root)
     }
 
     fn entity(&self, id: CommandId) -> StoreFuture<'_, Result<Option<CommandEntity>, StoreError>> {

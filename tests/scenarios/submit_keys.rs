@@ -43,7 +43,7 @@ async fn the_same_command(home: Home) {
 
 async fn sixty_four_at_once(home: Home) {
     for held in [false, true] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         let store = home.faulty().await;
         let coordinator = start(store.clone(), &world).await;
         if held {

@@ -126,7 +126,7 @@ impl Execute for Dreams {
 /// when it has not been admitted yet.
 async fn a_time(home: Home) {
     for seconds in [30, 7200] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         let pause = Duration::from_secs(seconds);
         let chosen = |builder: coco_core::Builder| {
             builder.hook_retry(Retry::new(3).backoff(pause).max_backoff(pause))

@@ -40,7 +40,7 @@ fn waits_for(why: &Why) -> (Vec<&str>, Timestamp, Option<Timestamp>) {
 async fn locks(home: Home) {
     use ConflictReason::{Ahead, Held};
     for room in [1000, 2] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         world.close("hold 1");
         let coordinator = home.start_with(&world, |builder| builder.most_trees(room)).await;
         let holder = coordinator.submit(hold(1)).await.unwrap();
@@ -125,7 +125,7 @@ impl Execute for Above {
 /// In memory, and where the whole tree rests.
 async fn children_and_theirs(home: Home) {
     for room in [1000, 2] {
-        let (home, world) = (home.another(), World::new());
+        let (home, world) = (home.another().await, World::new());
         world.close("hold 1");
         let coordinator = home.start_with(&world, |builder| builder.most_trees(room)).await;
         let holder = coordinator.submit(hold(1)).await.unwrap();

@@ -59,7 +59,7 @@ pub(super) enum Heard {
 pub(crate) struct Engine {
     pub(super) machine: Machine,
     pub(super) store: Arc<dyn Store>,
-    lease: Arc<Lease>,
+    pub(super) lease: Arc<Lease>,
     pub(super) registry: Arc<Registry>,
     pub(super) resources: Arc<Resources>,
     pub(super) settings: Settings,

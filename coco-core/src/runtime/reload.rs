@@ -170,9 +170,10 @@ impl Engine {
 
     pub(super) fn read(&self, root: CommandId, why: ReadWhy) {
         let (store, reads) = (Arc::clone(&self.store), self.reads.clone());
+        let engine = self.lease.engine_id;
         tokio::spawn(async move {
             let rows = tokio::select! {
-                rows = read_again("a tree", || store.tree(root)) => rows,
+                rows = read_again("a tree", || store.own_tree(engine, root)) => rows,
                 () = reads.closed() => return,
             };
             let rows = rows.map(Option::unwrap_or_default);

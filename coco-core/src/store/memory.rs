@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::inbox::Inboxes;
 use super::{
-    CommitError, Committed, Lease, LockRows, Outcome, Step, Store, StoreError, StoreFuture, Write,
+    CommitError, Committed, EngineId, Lease, LockRows, Outcome, Step, Store, StoreError,
+    StoreFuture, Write,
 };
 use crate::entity::{
     Audit, CommandEntity, Compensation, Delivery, OnceResult, Sleep, Task, TreeRows,
@@ -44,7 +45,8 @@ impl Store for MemoryStore {
             let clean = !state.unclean;
             state.epoch += 1;
             state.unclean = true;
-            Ok(Lease { epoch: state.epoch, clean, guard: Box::new(()) })
+            let engine_id = EngineId::ONLY;
+            Ok(Lease { engine_id, epoch: state.epoch, clean, guard: Box::new(()) })
         })
     }
 
@@ -75,6 +77,7 @@ impl Store for MemoryStore {
 
     fn open_trees(
         &self,
+        _: Option<EngineId>,
         after: Option<CommandId>,
         limit: usize,
     ) -> StoreFuture<'_, Result<Vec<TreeRows>, StoreError>> {
@@ -88,6 +91,14 @@ impl Store for MemoryStore {
 
     fn tree(&self, root: CommandId) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {
         Box::pin(async move { Ok(self.state().tree(root)) })
+    }
+
+    fn own_tree(
+        &self,
+        _: EngineId,
+        root: CommandId,
+    ) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {
+        self.tree(root)
     }
 
     fn entity(&self, id: CommandId) -> StoreFuture<'_, Result<Option<CommandEntity>, StoreError>> {

@@ -70,7 +70,9 @@ pub trait Fixture: Sync {
 
     /// Lets the next engine acquire it though one owns it, as when the lock of the owner was
     /// lost. A store where the next engine always can has nothing to do.
-    fn evict(&self) {}
+    fn evict(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 
     /// Writes `status` into the row of a command, behind the back of the store. False where
     /// nobody can.

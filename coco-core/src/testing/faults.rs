@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use crate::entity::{Audit, CommandEntity, Delivery, TreeRows};
 use crate::id::CommandId;
 use crate::store::{
-    CommitError, Committed, Lease, LockRows, Outcome, Step, Store, StoreError, StoreFuture,
+    CommitError, Committed, EngineId, Lease, LockRows, Outcome, Step, Store, StoreError,
+    StoreFuture,
 };
 
 /// Wraps a store, counts its commits and makes them fail. Clones control the same faults.
@@ -173,10 +174,19 @@ impl<S: Store> Store for FaultyStore<S> {
 
     fn open_trees(
         &self,
+        of: Option<EngineId>,
         after: Option<CommandId>,
         limit: usize,
     ) -> StoreFuture<'_, Result<Vec<TreeRows>, StoreError>> {
-        self.inner.open_trees(after, limit)
+        self.inner.open_trees(of, after, limit)
+    }
+
+    fn own_tree(
+        &self,
+        engine: EngineId,
+        root: CommandId,
+    ) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {
+        self.inner.own_tree(engine, root)
     }
 
     fn tree(&self, root: CommandId) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {

@@ -2,6 +2,7 @@
 
 mod interest;
 mod known;
+mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,7 +11,8 @@ use coco_core::lock::{Answer, HeldLock, LockRefusal, LockRequest, LockTable, Wai
 use coco_core::store::{LockRows, Outcome, Write};
 
 pub(crate) use self::interest::Interest;
-pub(crate) use self::known::{Known, OF_NOBODY, Waiter};
+pub(crate) use self::known::{Known, Waiter};
+pub(crate) use self::wanted::wanted;
 
 /// The lock table as the steps change it, beside what of it is stored.
 ///

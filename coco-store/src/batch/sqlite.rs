@@ -12,109 +12,175 @@ mod rows;
 mod statements;
 
 use coco_core::CommandId;
-use coco_core::entity::{CommandEntity, Progress};
+use coco_core::entity::{CommandEntity, Progress, Published};
+use coco_core::lock::WaitingRequest;
 
-use self::inbox::{INSERT_SUBSCRIPTIONS, INSERT_TASKS, Listening, Outside, UPDATE_TASKS};
-use self::locks::{
-    DELETE_LOCKS, DELETE_ONE_LOCK, DELETE_WAITERS, Held, INSERT_LOCKS, INSERT_WAITERS, Waiter,
+use self::inbox::{
+    CHECK_EVENTS, DELETE_DELIVERIES, DELETE_SUBSCRIPTIONS, HANDLE, INSERT_SUBSCRIPTIONS,
+    INSERT_TASKS, Listening, Outside, PUBLISH, UPDATE_TASKS,
 };
-pub(crate) use self::locks::{READ_HELD, READ_HOLDERS, READ_LINE, READ_TREES, holders, line};
-use self::rows::{Answer, Audited, Command, End, Once, Registered, Slept, Start, Update, bytes};
-pub(crate) use self::rows::{Id, array};
-pub(crate) use self::statements::{BEGIN, READ_TAKEN_KEYS};
+use self::locks::{
+    DELETE_LOCKS, DELETE_ONE_LOCK, DELETE_WAITERS, Held, INSERT_LOCKS, INSERT_WAITERS, READ_HELD,
+    READ_HOLDERS, READ_LINE, READ_TREES, Waiter,
+};
+use self::rows::{
+    Answer, Audited, Command, End, Id, Once, Registered, Slept, Start, Update, array, bytes,
+};
+pub(crate) use self::statements::BEGIN;
 use self::statements::{
     INSERT_ANSWERS, INSERT_AUDIT, INSERT_COMMANDS, INSERT_COMPENSATIONS, INSERT_ONCE_RESULTS,
-    INSERT_SLEEPS, INSERT_STARTS, UPDATE_COMMANDS, UPDATE_COMPENSATED, UPDATE_ENDS, UPDATE_UNDONE,
+    INSERT_SLEEPS, INSERT_STARTS, READ_TAKEN_KEYS, RELEASE, UPDATE_COMMANDS, UPDATE_COMPENSATED,
+    UPDATE_ENDS, UPDATE_UNDONE,
 };
 use super::Plan;
+use super::inbox::InboxChanges;
+use super::locks::Interest;
+use crate::backend::{Bound, Dialect, Statement};
+use crate::error::WriteError;
+use crate::sqlite::Sqlite;
 
-/// A statement and the JSON array of its rows.
-#[derive(Debug)]
-pub(crate) struct Bound {
-    pub(crate) sql: &'static str,
-    pub(crate) rows: String,
+/// What a statement binds, in this order.
+#[derive(Debug, Default)]
+pub(crate) struct Values {
+    /// JSON arrays of rows.
+    pub(crate) rows: Vec<String>,
     /// The identities in the rows that are not in the JSON.
-    pub(crate) identities: Vec<u8>,
-    /// How many rows it must touch, where less would be an error.
-    pub(crate) touches: Option<u64>,
+    pub(crate) identities: Option<Vec<u8>>,
 }
 
-impl Bound {
-    /// None for no rows.
-    fn new(sql: &'static str, rows: Option<String>) -> Option<Self> {
-        rows.map(|rows| Self { sql, rows, identities: Vec::new(), touches: None })
-    }
-
-    fn with<const N: usize>(
-        self,
-        identities: impl ExactSizeIterator<Item = [CommandId; N]>,
-    ) -> Self {
-        Self { identities: bytes(identities), ..self }
-    }
-
-    const fn touching(mut self, rows: usize) -> Self {
-        self.touches = Some(rows as u64);
-        self
-    }
+/// None for no rows.
+fn bound(sql: &'static str, rows: Option<String>) -> Option<Bound<Values>> {
+    rows.map(|rows| Bound::new(sql, Values { rows: vec![rows], identities: None }))
 }
 
-/// The statements that write `plan`, in their order; none for what it does not have. What is
-/// changed was stored before the batch, so it is changed before anything is inserted.
-pub(crate) fn statements(plan: &Plan<'_, '_>) -> Result<Vec<Bound>, serde_json::Error> {
-    let mut statements = Vec::new();
-    let mut add = |bound: Option<Bound>| statements.extend(bound);
-    add(Bound::new(DELETE_LOCKS, array(plan.locks.released().map(Id))?));
-    let ones = plan.locks.released_ones().map(|(owner, group, key)| (Id(*owner), group, key));
-    add(Bound::new(DELETE_ONE_LOCK, array(ones)?));
-    let left = plan.locks.left().map(|(owner, number)| (Id(owner), number));
-    add(Bound::new(DELETE_WAITERS, array(left)?));
-    let updated = plan.updates.iter().map(|(id, _)| [*id]);
-    let updates = plan.updates.iter().map(|(_, progress)| &**progress);
-    let updates = if updates.clone().all(is_end) {
-        Bound::new(UPDATE_ENDS, array(updates.map(End))?)
-    } else {
-        Bound::new(UPDATE_COMMANDS, array(updates.map(Update))?)
-    };
-    add(updates.map(|bound| bound.with(updated).touching(plan.updates.len())));
-    let compensated = plan.compensated.iter().map(|(id, at)| (Id(*id), at));
-    let compensated = Bound::new(UPDATE_COMPENSATED, array(compensated)?);
-    add(compensated.map(|bound| bound.touching(plan.compensated.len())));
-    let undone = plan.undone.iter().map(|((id, position), at)| (Id(*id), position, at));
-    let undone = Bound::new(UPDATE_UNDONE, array(undone)?);
-    add(undone.map(|bound| bound.touching(plan.undone.len())));
-    let ended = plan.tasks_ended.iter().map(|((id, position), (at, failure))| {
-        (Id(*id), position, at, failure.map(AsRef::<str>::as_ref))
-    });
-    let ended = Bound::new(UPDATE_TASKS, array(ended)?);
-    add(ended.map(|bound| bound.touching(plan.tasks_ended.len())));
-    let inserts = plan.inserts.iter().map(|entity| &**entity);
-    let inserted = inserts.clone().map(|row| {
-        let parent = row.parent_command_id.unwrap_or(row.command_id);
-        [row.command_id, parent, row.root_command_id]
-    });
-    let inserts = if inserts.clone().all(is_start) {
-        Bound::new(INSERT_STARTS, array(inserts.map(Start))?)
-    } else {
-        Bound::new(INSERT_COMMANDS, array(inserts.map(Command))?)
-    };
-    add(inserts.map(|bound| bound.with(inserted)));
-    add(Bound::new(INSERT_LOCKS, array(plan.locks.granted().map(Held))?));
-    add(Bound::new(INSERT_WAITERS, array(plan.locks.joined().flat_map(Waiter::of))?));
-    add(if plan.once_results.iter().all(|result| result.lock.is_none()) {
-        let results = plan.once_results.iter().map(|result| Once(result));
-        Bound::new(INSERT_ONCE_RESULTS, array(results)?)
-    } else {
-        let answers = plan.once_results.iter().map(|result| Answer(result));
-        Bound::new(INSERT_ANSWERS, array(answers)?)
-    });
-    add(Bound::new(INSERT_SLEEPS, array(plan.sleeps.iter().map(|sleep| Slept(sleep)))?));
-    let registered = plan.registered.iter().map(|entry| Registered(entry));
-    add(Bound::new(INSERT_COMPENSATIONS, array(registered)?));
-    let subscriptions = plan.subscriptions.iter().map(|subscription| Listening(subscription));
-    add(Bound::new(INSERT_SUBSCRIPTIONS, array(subscriptions)?));
-    add(Bound::new(INSERT_TASKS, array(plan.tasks.iter().map(|task| Outside(task)))?));
-    add(Bound::new(INSERT_AUDIT, array(plan.audit.iter().map(|entry| Audited(entry)))?));
-    Ok(statements)
+fn with<const N: usize>(
+    mut bound: Bound<Values>,
+    identities: impl ExactSizeIterator<Item = [CommandId; N]>,
+) -> Bound<Values> {
+    bound.values.identities = Some(bytes(identities));
+    bound
+}
+
+fn of_commands(sql: &'static str, commands: impl Iterator<Item = CommandId>) -> Statement<Values> {
+    Ok(bound(sql, array(commands.map(Id))?))
+}
+
+impl Dialect for Sqlite {
+    type Values = Values;
+
+    fn writes(&self, plan: &Plan<'_, '_>) -> Result<Vec<Bound<Values>>, WriteError> {
+        let mut statements = Vec::new();
+        let mut add = |bound: Option<Bound<Values>>| statements.extend(bound);
+        add(bound(DELETE_LOCKS, array(plan.locks.released().map(Id))?));
+        let ones = plan.locks.released_ones().map(|(owner, group, key)| (Id(*owner), group, key));
+        add(bound(DELETE_ONE_LOCK, array(ones)?));
+        let left = plan.locks.left().map(|(owner, number)| (Id(owner), number));
+        add(bound(DELETE_WAITERS, array(left)?));
+        let updated = plan.updates.iter().map(|(id, _)| [*id]);
+        let updates = plan.updates.iter().map(|(_, progress)| &**progress);
+        let updates = if updates.clone().all(is_end) {
+            bound(UPDATE_ENDS, array(updates.map(End))?)
+        } else {
+            bound(UPDATE_COMMANDS, array(updates.map(Update))?)
+        };
+        add(updates.map(|bound| with(bound, updated).touching(plan.updates.len())));
+        let compensated = plan.compensated.iter().map(|(id, at)| (Id(*id), at));
+        let compensated = bound(UPDATE_COMPENSATED, array(compensated)?);
+        add(compensated.map(|bound| bound.touching(plan.compensated.len())));
+        let undone = plan.undone.iter().map(|((id, position), at)| (Id(*id), position, at));
+        let undone = bound(UPDATE_UNDONE, array(undone)?);
+        add(undone.map(|bound| bound.touching(plan.undone.len())));
+        let ended = plan.tasks_ended.iter().map(|((id, position), (at, failure))| {
+            (Id(*id), position, at, failure.map(AsRef::<str>::as_ref))
+        });
+        let ended = bound(UPDATE_TASKS, array(ended)?);
+        add(ended.map(|bound| bound.touching(plan.tasks_ended.len())));
+        let inserts = plan.inserts.iter().map(|entity| &**entity);
+        let inserted = inserts.clone().map(|row| {
+            let parent = row.parent_command_id.unwrap_or(row.command_id);
+            [row.command_id, parent, row.root_command_id]
+        });
+        let inserts = if inserts.clone().all(is_start) {
+            bound(INSERT_STARTS, array(inserts.map(Start))?)
+        } else {
+            bound(INSERT_COMMANDS, array(inserts.map(Command))?)
+        };
+        add(inserts.map(|bound| with(bound, inserted)));
+        add(bound(INSERT_LOCKS, array(plan.locks.granted().map(Held))?));
+        add(bound(INSERT_WAITERS, array(plan.locks.joined().flat_map(Waiter::of))?));
+        add(if plan.once_results.iter().all(|result| result.lock.is_none()) {
+            let results = plan.once_results.iter().map(|result| Once(result));
+            bound(INSERT_ONCE_RESULTS, array(results)?)
+        } else {
+            let answers = plan.once_results.iter().map(|result| Answer(result));
+            bound(INSERT_ANSWERS, array(answers)?)
+        });
+        add(bound(INSERT_SLEEPS, array(plan.sleeps.iter().map(|sleep| Slept(sleep)))?));
+        let registered = plan.registered.iter().map(|entry| Registered(entry));
+        add(bound(INSERT_COMPENSATIONS, array(registered)?));
+        let subscriptions = plan.subscriptions.iter().map(|subscription| Listening(subscription));
+        add(bound(INSERT_SUBSCRIPTIONS, array(subscriptions)?));
+        add(bound(INSERT_TASKS, array(plan.tasks.iter().map(|task| Outside(task)))?));
+        add(bound(INSERT_AUDIT, array(plan.audit.iter().map(|entry| Audited(entry)))?));
+        Ok(statements)
+    }
+
+    fn turn() -> Result<Vec<Bound<Values>>, WriteError> {
+        Ok(Vec::new())
+    }
+
+    fn taken_keys<'k>(keys: impl Iterator<Item = &'k str>) -> Statement<Values> {
+        Ok(bound(READ_TAKEN_KEYS, array(keys)?))
+    }
+
+    fn line(interest: &Interest<'_>) -> Statement<Values> {
+        if interest.is_empty() {
+            return Ok(None);
+        }
+        let rows = locks::line(interest)?.into();
+        Ok(Some(Bound::new(READ_LINE, Values { rows, identities: None })))
+    }
+
+    fn holders(
+        interest: &Interest<'_>,
+        waiting: &[WaitingRequest],
+        is_line: bool,
+    ) -> Statement<Values> {
+        let rows = locks::holders(interest, waiting, is_line)?;
+        let values = |rows: [String; 2]| Values { rows: rows.into(), identities: None };
+        Ok(rows.map(|rows| Bound::new(READ_HOLDERS, values(rows))))
+    }
+
+    fn held(commands: impl Iterator<Item = CommandId>) -> Statement<Values> {
+        of_commands(READ_HELD, commands)
+    }
+
+    fn trees(roots: impl Iterator<Item = CommandId>) -> Statement<Values> {
+        of_commands(READ_TREES, roots)
+    }
+
+    fn publish(events: &[(usize, &Published)]) -> Statement<Values> {
+        Ok(bound(PUBLISH, inbox::events(events)?))
+    }
+
+    fn check_events(events: &[(usize, &Published)]) -> Statement<Values> {
+        Ok(bound(CHECK_EVENTS, inbox::events(events)?))
+    }
+
+    fn forget(changes: &InboxChanges<'_>) -> Result<Vec<Bound<Values>>, WriteError> {
+        let unsubscribed = of_commands(DELETE_SUBSCRIPTIONS, changes.unsubscribed.iter().copied())?;
+        let handled = bound(HANDLE, inbox::handled(changes)?);
+        let deliveries = of_commands(DELETE_DELIVERIES, changes.unsubscribed.iter().copied())?;
+        Ok([handled, unsubscribed, deliveries].into_iter().flatten().collect())
+    }
+
+    fn release(&self, clean: bool) -> Statement<Values> {
+        Ok(bound(RELEASE, array([clean].into_iter())?))
+    }
+
+    fn beat(&self) -> Statement<Values> {
+        Ok(None)
+    }
 }
 
 /// Whether a new row has nothing that only comes later: `INSERT_STARTS` writes it.
@@ -194,7 +260,6 @@ const fn is_end(progress: &Progress) -> bool {
 mod tests {
     use sea_orm::sqlx::{self, AssertSqlSafe, Row};
 
-    use super::inbox::{DELETE_DELIVERIES, DELETE_SUBSCRIPTIONS, HANDLE, PUBLISH};
     use super::*;
     use crate::options::{Database, Options};
 

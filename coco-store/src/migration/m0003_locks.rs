@@ -1,11 +1,13 @@
 //! Who waits in line for a lock, and of which tree is who holds one; the answer to a flow that asked
 //! for one.
 
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Value};
 use sea_orm_migration::sea_query::{
     ConditionalStatement, Expr, Index, IndexCreateStatement, Table,
 };
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager, async_trait};
+
+use uuid::Uuid;
 
 use super::columns::{identity, index, large_number, number, text, time, to_command};
 
@@ -45,16 +47,24 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let id = |name: &'static str| identity(manager.get_database_backend(), name);
-        // SQLite adds no column that must have a value without one for the rows that there are.
+        let backend = manager.get_database_backend();
+        let id = |name: &'static str| identity(backend, name);
+        // SQLite adds no column that must have a value without one for the rows that there are. No
+        // other database has any.
+        let nothing: Value = match backend {
+            DbBackend::Sqlite => Vec::<u8>::new().into(),
+            _ => Uuid::nil().into(),
+        };
         for mut column in [
-            id("root_command_id").not_null().default(Vec::<u8>::new()).take(),
+            id("root_command_id").not_null().default(nothing).take(),
             text("ancestors").not_null().default("").take(),
         ] {
             let locks = Table::alter().table("command_locks").add_column(&mut column).take();
             manager.alter_table(locks).await?;
         }
-        manager.get_connection().execute_unprepared(FILL).await?;
+        if backend == DbBackend::Sqlite {
+            manager.get_connection().execute_unprepared(FILL).await?;
+        }
         manager
             .create_table(
                 Table::create()

@@ -2,25 +2,34 @@
 
 use coco_core::CommandId;
 use coco_core::store::{LockRows, StoreError};
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
-    QueryResult, QueryTrait, Select, TransactionTrait,
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryResult,
+    QueryTrait,
 };
 
 use super::models::{held, waiter};
 use super::row;
+use super::snapshot::snapshot;
 use crate::batch::locks::Known;
 use crate::entity::{command_lock, lock_waiter};
 use crate::error::unavailable;
 
-/// The locks on the keys that a command waits for.
-const BEHIND: &str = "(lock_group, lock_key) IN \
-    (SELECT lock_group, lock_key FROM lock_waiters WHERE command_id = ?)";
+/// The keys that a command waits for: which rows have one of them.
+fn behind(command: CommandId) -> Expr {
+    use lock_waiter::Column;
+    let mut keys = Query::select();
+    keys.columns([Column::LockGroup, Column::LockKey]).from(lock_waiter::Entity);
+    keys.and_where(Column::CommandId.eq(*command.as_uuid()));
+    Expr::tuple([Expr::col("lock_group"), Expr::col("lock_key")]).in_subquery(keys)
+}
 
 /// The requests that wait for those keys, with all that each of them waits for.
-const BESIDE: &str = "place IN (SELECT place FROM lock_waiters WHERE (lock_group, lock_key) IN \
-    (SELECT lock_group, lock_key FROM lock_waiters WHERE command_id = ?))";
+fn beside(command: CommandId) -> Expr {
+    let mut ranks = Query::select();
+    ranks.column(lock_waiter::Column::Place).from(lock_waiter::Entity).and_where(behind(command));
+    lock_waiter::Column::Place.in_subquery(ranks)
+}
 
 pub(crate) async fn locks(
     readers: &DatabaseConnection,
@@ -42,24 +51,17 @@ pub(crate) async fn locks(
 /// What is stored of both, as it was at one moment.
 async fn found(
     readers: &DatabaseConnection,
-    behind: Option<CommandId>,
+    of: Option<CommandId>,
 ) -> Result<(Vec<QueryResult>, Vec<QueryResult>), DbErr> {
-    let snapshot: DatabaseTransaction = readers.begin().await?;
-    let holders = chosen(command_lock::Entity::find(), behind, BEHIND);
+    let snapshot = snapshot(readers).await?;
+    let mut holders = command_lock::Entity::find();
+    let mut waiters = lock_waiter::Entity::find();
+    if let Some(command) = of {
+        holders = holders.filter(behind(command));
+        waiters = waiters.filter(beside(command));
+    }
     let holders = snapshot.query_all(&holders.into_query()).await?;
-    let waiters = chosen(lock_waiter::Entity::find(), behind, BESIDE);
     let waiters = snapshot.query_all(&waiters.into_query()).await?;
     snapshot.rollback().await?;
     Ok((holders, waiters))
-}
-
-fn chosen<E: EntityTrait>(
-    all: Select<E>,
-    behind: Option<CommandId>,
-    which: &'static str,
-) -> Select<E> {
-    match behind {
-        Some(command) => all.filter(Expr::cust_with_values(which, [*command.as_uuid()])),
-        None => all,
-    }
 }

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use coco_core::CommandId;
 use coco_core::entity::{TreeRows, Unreadable};
-use coco_core::store::StoreError;
+use coco_core::store::{EngineId, StoreError};
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityName,
-    EntityTrait, QueryFilter, QueryResult, QueryTrait, TransactionTrait,
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityName, EntityTrait,
+    QueryFilter, QueryResult, QueryTrait,
 };
 use uuid::Uuid;
 
 use super::models::{command, listening, once, outside, registered, slept};
 use super::row::Misfit;
+use super::snapshot::snapshot;
 use super::{OPEN_ROOT, row};
 use crate::entity::{
     command_entity, compensation, event_subscription, external_task, once_result, sleep,
@@ -23,24 +24,28 @@ use crate::error::unavailable;
 /// Which of the open roots have an identity that can be read.
 const IDENTIFIED: &str = "typeof(command_id) = 'blob' AND length(command_id) = 16";
 
+/// `of`: only where it belongs to this engine.
 pub(crate) async fn tree(
     readers: &DatabaseConnection,
+    of: Option<EngineId>,
     root: CommandId,
 ) -> Result<Option<TreeRows>, StoreError> {
-    let root = Roots::One(*root.as_uuid());
+    let root = Roots::One { root: *root.as_uuid(), of };
     Ok(trees(readers, &root).await?.pop())
 }
 
 pub(crate) async fn open_trees(
     readers: &DatabaseConnection,
+    of: Option<EngineId>,
     after: Option<CommandId>,
     limit: usize,
 ) -> Result<Vec<TreeRows>, StoreError> {
-    if after.is_none() {
+    if after.is_none() && readers.get_database_backend() == DbBackend::Sqlite {
         tell_of_unidentified(readers).await.map_err(unavailable)?;
     }
     let limit = u64::from(u32::try_from(limit).unwrap_or(u32::MAX));
-    trees(readers, &Roots::Page(Box::new(page(after, limit)))).await
+    trees(readers, &Roots::Page(Box::new(page(readers.get_database_backend(), of, after, limit))))
+        .await
 }
 
 /// No page has them, and nothing can be said of them to anybody else.
@@ -60,7 +65,7 @@ async fn tell_of_unidentified(readers: &DatabaseConnection) -> Result<(), DbErr>
 
 /// Whose trees are read.
 enum Roots {
-    One(Uuid),
+    One { root: Uuid, of: Option<EngineId> },
     Page(Box<SelectStatement>),
 }
 
@@ -69,11 +74,12 @@ impl Roots {
     fn stored(&self) -> SelectStatement {
         use command_entity::{Column, Entity};
         match self {
-            Self::One(id) => {
+            Self::One { root, of } => {
                 let is_root = Column::ParentCommandId.is_null();
                 let mut one = Query::select();
                 one.column(Column::CommandId).from(Entity);
-                one.and_where(Column::CommandId.eq(*id)).and_where(is_root).to_owned()
+                one.and_where(Column::CommandId.eq(*root)).and_where(is_root);
+                one.and_where_option(of.map(is_of)).to_owned()
             }
             Self::Page(page) => SelectStatement::clone(page),
         }
@@ -82,19 +88,32 @@ impl Roots {
     /// The rows of a table that belong to their trees.
     fn rows<E: EntityTrait>(&self, root: E::Column) -> SelectStatement {
         let of_trees = match self {
-            Self::One(id) => root.eq(*id),
+            Self::One { root: id, .. } => root.eq(*id),
             Self::Page(page) => root.in_subquery(SelectStatement::clone(page)),
         };
         E::find().filter(of_trees).into_query()
     }
 }
 
+/// Which roots belong to an engine.
+fn is_of(engine: EngineId) -> Expr {
+    Expr::col("engine_id").eq(*engine.as_uuid())
+}
+
 /// The identities of a page of open roots.
-fn page(after: Option<CommandId>, limit: u64) -> SelectStatement {
+fn page(
+    backend: DbBackend,
+    of: Option<EngineId>,
+    after: Option<CommandId>,
+    limit: u64,
+) -> SelectStatement {
     use command_entity::{Column, Entity};
     let mut page = Query::select();
     page.column(Column::CommandId).from(Entity).and_where(Expr::cust(OPEN_ROOT));
-    page.and_where(Expr::cust(IDENTIFIED));
+    page.and_where_option(of.map(is_of));
+    if backend == DbBackend::Sqlite {
+        page.and_where(Expr::cust(IDENTIFIED));
+    }
     if let Some(after) = after {
         page.and_where(Column::CommandId.gt(*after.as_uuid()));
     }
@@ -104,6 +123,9 @@ fn page(after: Option<CommandId>, limit: u64) -> SelectStatement {
 /// The trees of these roots, ordered by root, all as they were at one moment.
 async fn trees(readers: &DatabaseConnection, roots: &Roots) -> Result<Vec<TreeRows>, StoreError> {
     let found = Found::read(readers, roots).await.map_err(unavailable)?;
+    if found.roots.is_empty() && matches!(roots, Roots::One { of: Some(_), .. }) {
+        return Ok(Vec::new());
+    }
     let mut trees = Trees::of(&found.roots)?;
     trees.add::<command_entity::Entity>(&found.commands, |tree, row| {
         tree.commands.push(command(row));
@@ -150,7 +172,7 @@ impl Found {
         use event_subscription::Column as OfSubscription;
         use external_task::Column as OfTask;
         use once_result::Column as OfOnce;
-        let snapshot: DatabaseTransaction = readers.begin().await?;
+        let snapshot = snapshot(readers).await?;
         let rows = async |select: SelectStatement| snapshot.query_all(&select).await;
         let found = Self {
             roots: rows(roots.stored()).await?,

@@ -5,19 +5,18 @@ use std::collections::HashMap;
 use coco_core::CommandId;
 use coco_core::entity::Published;
 use coco_core::store::Delivered;
-use sea_orm::sqlx::sqlite::SqliteRow;
-use sea_orm::sqlx::{self, Row};
+use sea_orm::{DbErr, QueryResult};
 use uuid::Uuid;
 
 use super::rows::command_id;
 use super::transaction::Transaction;
+use crate::backend::Backend;
 use crate::batch::inbox::InboxChanges;
-use crate::batch::sqlite::inbox as sqlite;
 use crate::error::WriteError;
 
 type Events<'e, 'a> = &'e [(usize, &'a Published)];
 
-impl Transaction<'_> {
+impl<B: Backend> Transaction<'_, B> {
     /// Publishes, and then forgets what is handled or over.
     pub(super) async fn deliver(
         &mut self,
@@ -52,15 +51,12 @@ impl Transaction<'_> {
 
     /// Fails where one of the events cannot be published.
     pub(super) async fn check_events(&mut self, events: Events<'_, '_>) -> Result<(), WriteError> {
-        let events = sqlite::events(events)?;
-        self.read(sqlite::CHECK_EVENTS, events, |_| Ok(())).await.map(drop)
+        self.read(B::check_events(events)?, |_| Ok(())).await.map(drop)
     }
 
     async fn publish(&mut self, events: Events<'_, '_>) -> Result<Vec<Delivered>, WriteError> {
-        let Some(rows) = sqlite::events(events)? else { return Ok(Vec::new()) };
-        self.count_statement();
-        let query = sqlx::query(sqlite::PUBLISH).bind(rows);
-        let found = query.fetch_all(self.connection()).await?;
+        let Some(publish) = B::publish(events)? else { return Ok(Vec::new()) };
+        let found = self.returning(publish).await?;
         // The first of those that are the same is the one that is delivered.
         let mut steps = HashMap::with_capacity(events.len());
         for (step, event) in events {
@@ -77,27 +73,18 @@ impl Transaction<'_> {
     }
 
     async fn forget(&mut self, changes: &InboxChanges<'_>) -> Result<(), WriteError> {
-        self.run(sqlite::HANDLE, sqlite::handled(changes)?).await?;
-        let unsubscribed = sqlite::unsubscribed(changes)?;
-        self.run(sqlite::DELETE_SUBSCRIPTIONS, unsubscribed.clone()).await?;
-        self.run(sqlite::DELETE_DELIVERIES, unsubscribed).await
-    }
-
-    /// Executes a statement for its rows; none for none.
-    async fn run(&mut self, sql: &'static str, rows: Option<String>) -> Result<(), WriteError> {
-        let Some(rows) = rows else { return Ok(()) };
-        self.count_statement();
-        sqlx::query(sql).bind(rows).execute(self.connection()).await?;
+        for statement in B::forget(changes)? {
+            self.execute(statement).await?;
+        }
         Ok(())
     }
 }
 
-fn delivered(
-    row: &SqliteRow,
-    steps: &HashMap<(&str, &str), usize>,
-) -> Result<Delivered, sqlx::Error> {
-    let event = (row.try_get("event_id")?, row.try_get("event_key")?);
-    let step = *steps.get(&event).ok_or(sqlx::Error::RowNotFound)?;
-    let root = CommandId::from_uuid(row.try_get::<Uuid, _>("root_command_id")?);
+fn delivered(row: &QueryResult, steps: &HashMap<(&str, &str), usize>) -> Result<Delivered, DbErr> {
+    let (event, key): (String, String) =
+        (row.try_get_by("event_id")?, row.try_get_by("event_key")?);
+    let unknown = || DbErr::RecordNotFound(format!("the event `{event}`"));
+    let step = *steps.get(&(&*event, &*key)).ok_or_else(unknown)?;
+    let root = CommandId::from_uuid(row.try_get_by::<Uuid, _>("root_command_id")?);
     Ok(Delivered { step, root, command: command_id(row)? })
 }

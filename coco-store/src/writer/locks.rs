@@ -1,34 +1,31 @@
 //! What a transaction reads of the locks.
 
-use sea_orm::sqlx::sqlite::SqliteRow;
-use sea_orm::sqlx::{self, Row};
+use sea_orm::{DbErr, QueryResult};
 
 use super::rows::{NO_NUMBER, command_id, held_lock, key, waiter};
 use super::transaction::Transaction;
+use crate::backend::Backend;
 use crate::batch::locks::{Interest, Known};
-use crate::batch::sqlite;
 use crate::error::WriteError;
 
-impl Transaction<'_> {
+impl<B: Backend> Transaction<'_, B> {
     /// What decides a batch of this interest, but for cycles. Where nobody waits, nothing is read
     /// of the line.
     pub(super) async fn locks(&mut self, interest: &Interest<'_>) -> Result<Known, WriteError> {
-        let mut known = Known {
-            last_rank: self.last_rank,
-            cycles: self.last_rank.is_none(),
-            ..Known::default()
-        };
-        if self.last_rank.is_some() && !interest.is_empty() {
-            let rows = self.fetch(sqlite::READ_LINE, &sqlite::line(interest)?).await?;
-            add_line(&mut known, &rows);
+        if !interest.is_empty() {
+            self.take_turn().await?;
         }
         let is_line = self.last_rank.is_some();
-        if let Some(values) = sqlite::holders(interest, &known.rows.waiting, is_line)? {
-            let rows = self.fetch(sqlite::READ_HOLDERS, &values).await?;
+        let mut known = Known { last_rank: self.last_rank, cycles: !is_line, ..Known::default() };
+        if let Some(line) = B::line(interest)?.filter(|_| is_line) {
+            let rows = self.fetch(line).await?;
+            add_line(&mut known, &rows);
+        }
+        if let Some(holders) = B::holders(interest, &known.rows.waiting, is_line)? {
+            let rows = self.fetch(holders).await?;
             add_holders(&mut known, interest, &rows)?;
         }
-        let owners = sqlite::array(interest.known.iter().copied().map(sqlite::Id))?;
-        let held = self.read(sqlite::READ_HELD, owners, held_lock).await?;
+        let held = self.read(B::held(interest.known.iter().copied())?, held_lock).await?;
         known.rows.held.extend(held);
         Ok(known)
     }
@@ -39,10 +36,12 @@ impl Transaction<'_> {
         known: &mut Known,
         interest: &Interest<'_>,
     ) -> Result<(), WriteError> {
-        let roots = sqlite::array(interest.roots.iter().copied().map(sqlite::Id))?;
-        let roots = roots.into_iter().collect::<Vec<_>>();
-        let rows = self.fetch(sqlite::READ_TREES, &roots).await?;
-        let waits = |row: &&SqliteRow| !matches!(row.try_get::<Option<i64>, _>("place"), Ok(None));
+        let rows = match B::trees(interest.roots.iter().copied())? {
+            Some(trees) => self.fetch(trees).await?,
+            None => Vec::new(),
+        };
+        let waits =
+            |row: &&QueryResult| !matches!(row.try_get_by::<Option<i64>, _>("place"), Ok(None));
         let (waiting, held): (Vec<_>, Vec<_>) = rows.iter().partition(waits);
         add_line(known, waiting);
         add_holders(known, interest, held)?;
@@ -51,7 +50,7 @@ impl Transaction<'_> {
     }
 }
 
-fn add_line<'r>(known: &mut Known, rows: impl IntoIterator<Item = &'r SqliteRow>) {
+fn add_line<'r>(known: &mut Known, rows: impl IntoIterator<Item = &'r QueryResult>) {
     let mut waiters = Vec::new();
     for row in rows {
         match waiter(row) {
@@ -74,8 +73,8 @@ fn add_line<'r>(known: &mut Known, rows: impl IntoIterator<Item = &'r SqliteRow>
 fn add_holders<'r>(
     known: &mut Known,
     interest: &Interest<'_>,
-    rows: impl IntoIterator<Item = &'r SqliteRow>,
-) -> Result<(), sqlx::Error> {
+    rows: impl IntoIterator<Item = &'r QueryResult>,
+) -> Result<(), DbErr> {
     for row in rows {
         match (held_lock(row), key(row)) {
             (Ok(held), _) => known.rows.held.push(held),

@@ -1,11 +1,11 @@
 //! Rows of locks as they decide a batch.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use coco_core::lock::{HeldLock, Lock, LockMode, LockRequest};
 use coco_core::{CommandId, Timestamp};
-use sea_orm::sqlx::sqlite::SqliteRow;
-use sea_orm::sqlx::{self, Row};
+use sea_orm::{DbErr, QueryResult};
 use uuid::Uuid;
 
 use crate::ancestors;
@@ -17,34 +17,35 @@ const NO_RANK: i64 = 1 << 62;
 /// In the place of a number that cannot be read.
 pub(super) const NO_NUMBER: i32 = i32::MIN;
 
-pub(super) fn held_lock(row: &SqliteRow) -> Result<HeldLock, sqlx::Error> {
+pub(super) fn held_lock(row: &QueryResult) -> Result<HeldLock, DbErr> {
     Ok(HeldLock {
         owner: command_id(row)?,
-        command_type: row.try_get::<String, _>("command_type")?.into(),
+        command_type: row.try_get_by::<String, _>("command_type")?.into(),
         ancestors: ancestors_of(row)?,
         lock: lock(row)?,
-        since: Timestamp::from_micros(row.try_get("since")?),
+        since: Timestamp::from_micros(row.try_get_by("since")?),
     })
 }
 
 /// Which key it is that somebody holds.
-pub(super) fn key(row: &SqliteRow) -> Result<(String, String), sqlx::Error> {
-    Ok((row.try_get("lock_group")?, row.try_get("lock_key")?))
+pub(super) fn key(row: &QueryResult) -> Result<(String, String), DbErr> {
+    Ok((row.try_get_by("lock_group")?, row.try_get_by("lock_key")?))
 }
 
 /// A row of the line.
 ///
 /// # Errors
 /// It has no rank.
-pub(super) fn waiter(row: &SqliteRow) -> Result<Waiter, sqlx::Error> {
-    let rank =
-        row.try_get("place").or_else(|_| row.try_get("place").map(|place: f64| place as i64))?;
+pub(super) fn waiter(row: &QueryResult) -> Result<Waiter, DbErr> {
+    let rank = row
+        .try_get_by("place")
+        .or_else(|_| row.try_get_by("place").map(|place: f64| place as i64))?;
     if rank >= NO_RANK {
         return Err(misfit("place", "it is no rank in a line"));
     }
     let request = LockRequest {
         owner: command_id(row).unwrap_or(CommandId::from_uuid(Uuid::nil())),
-        number: row.try_get("number").unwrap_or(NO_NUMBER),
+        number: row.try_get_by("number").unwrap_or(NO_NUMBER),
         command_type: "".into(),
         ancestors: Vec::new(),
         locks: Vec::new(),
@@ -65,45 +66,46 @@ pub(super) fn waiter(row: &SqliteRow) -> Result<Waiter, sqlx::Error> {
     }))
 }
 
-fn whole(row: &SqliteRow, rank: i64) -> Result<Waiter, sqlx::Error> {
+fn whole(row: &QueryResult, rank: i64) -> Result<Waiter, DbErr> {
     let request = LockRequest {
         owner: command_id(row)?,
-        number: row.try_get("number")?,
-        command_type: row.try_get::<String, _>("command_type")?.into(),
+        number: row.try_get_by("number")?,
+        command_type: row.try_get_by::<String, _>("command_type")?.into(),
         ancestors: ancestors_of(row)?,
         locks: Vec::new(),
-        at: Timestamp::from_micros(row.try_get("since")?),
+        at: Timestamp::from_micros(row.try_get_by("since")?),
         waits: true,
-        until: row.try_get::<Option<i64>, _>("until")?.map(Timestamp::from_micros),
+        until: row.try_get_by::<Option<i64>, _>("until")?.map(Timestamp::from_micros),
     };
     Ok(Waiter {
         rank,
-        position: row.try_get("position")?,
+        position: row.try_get_by("position")?,
         request,
         lock: Some(lock(row)?),
         is_sound: true,
     })
 }
 
-pub(super) fn command_id(row: &SqliteRow) -> Result<CommandId, sqlx::Error> {
-    Ok(CommandId::from_uuid(row.try_get::<Uuid, _>("command_id")?))
+pub(super) fn command_id(row: &QueryResult) -> Result<CommandId, DbErr> {
+    Ok(CommandId::from_uuid(row.try_get_by::<Uuid, _>("command_id")?))
 }
 
-fn ancestors_of(row: &SqliteRow) -> Result<Vec<CommandId>, sqlx::Error> {
-    ancestors::parse(row.try_get("ancestors")?).map_err(|error| misfit("ancestors", error))
+fn ancestors_of(row: &QueryResult) -> Result<Vec<CommandId>, DbErr> {
+    let text: String = row.try_get_by("ancestors")?;
+    ancestors::parse(&text).map_err(|error| misfit("ancestors", error))
 }
 
-fn lock(row: &SqliteRow) -> Result<Lock, sqlx::Error> {
+fn lock(row: &QueryResult) -> Result<Lock, DbErr> {
     let (group, key) = key(row)?;
-    let mode: &str = row.try_get("mode")?;
+    let mode: String = row.try_get_by("mode")?;
     let mode = mode.parse().unwrap_or(LockMode::Exclusive);
     Ok(Lock { group: group.into(), key, mode })
 }
 
-fn misfit(column: &str, source: impl Into<sqlx::error::BoxDynError>) -> sqlx::Error {
-    sqlx::Error::ColumnDecode { index: format!("{column:?}"), source: source.into() }
+fn misfit(column: &str, reason: impl Display) -> DbErr {
+    DbErr::Type(format!("`{column}`: {reason}"))
 }
 
-pub(super) fn taken_key(row: &SqliteRow) -> Result<(Arc<str>, CommandId), sqlx::Error> {
-    Ok((row.try_get::<String, _>("submit_key")?.into(), command_id(row)?))
+pub(super) fn taken_key(row: &QueryResult) -> Result<(Arc<str>, CommandId), DbErr> {
+    Ok((row.try_get_by::<String, _>("submit_key")?.into(), command_id(row)?))
 }

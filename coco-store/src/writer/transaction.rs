@@ -4,19 +4,22 @@ use std::collections::{BTreeSet, HashSet};
 
 use coco_core::lock::Grant;
 use coco_core::store::{CommitError, Committed, Outcome, Step};
-use sea_orm::sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sea_orm::sqlx::{self, Row};
+use sea_orm::{DbErr, QueryResult};
 
 use super::rows::taken_key;
+use crate::backend::{Backend, Begun, Bound, FailedCommit};
 use crate::batch::inbox::InboxChanges;
 use crate::batch::locks::{Interest, LockChanges};
-use crate::batch::{Plan, TakenKeys, sqlite, submit_keys};
-use crate::error::{Code, WriteError};
+use crate::batch::{Plan, TakenKeys, submit_keys};
+use crate::error::WriteError;
 use crate::statistics::Counters;
 
-pub(crate) struct Transaction<'c> {
-    connection: &'c mut SqliteConnection,
+pub(crate) struct Transaction<'c, B: Backend> {
+    pub(super) backend: &'c B,
+    connection: &'c mut B::Connection,
     counters: &'c Counters,
+    begun: Begun,
+    has_turn: bool,
     /// The last rank in the line of those who wait for locks; none where nobody does.
     pub(super) last_rank: Option<i64>,
 }
@@ -28,50 +31,35 @@ fn owned((group, key): (&str, &str)) -> (String, String) {
     (group.to_owned(), key.to_owned())
 }
 
-/// What a `COMMIT` that failed leaves.
-pub(crate) struct FailedCommit {
-    pub(crate) error: CommitError,
-    pub(crate) connection_is_sound: bool,
-}
-
-impl<'c> Transaction<'c> {
-    pub(crate) const fn new(connection: &'c mut SqliteConnection, counters: &'c Counters) -> Self {
-        Self { connection, counters, last_rank: None }
+impl<'c, B: Backend> Transaction<'c, B> {
+    pub(crate) fn new(
+        backend: &'c B,
+        connection: &'c mut B::Connection,
+        counters: &'c Counters,
+    ) -> Self {
+        let begun = Begun::default();
+        Self { backend, connection, counters, begun, has_turn: false, last_rank: None }
     }
 
     /// Takes the turn to write, and makes sure that it is still this engine's.
-    pub(crate) async fn begin(&mut self, epoch: i64) -> Result<(), WriteError> {
+    pub(crate) async fn begin(&mut self) -> Result<(), WriteError> {
         self.counters.count_statement();
         self.counters.count_statement();
-        let found = sqlx::query(sqlite::BEGIN).fetch_optional(&mut *self.connection).await?;
-        let stored = found.as_ref().and_then(|row| row.try_get::<i64, _>("epoch").ok());
-        self.last_rank = found.and_then(|row| row.try_get("last_rank").ok().flatten());
-        if stored == Some(epoch) { Ok(()) } else { Err(WriteError::Commit(CommitError::Lost)) }
+        self.begun = self.backend.begin(self.connection).await?;
+        self.last_rank = self.begun.last_rank;
+        if self.begun.is_own { Ok(()) } else { Err(WriteError::Commit(CommitError::Lost)) }
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), FailedCommit> {
-        let Err(error) = self.execute("COMMIT").await else {
-            self.counters.count_commit();
-            return Ok(());
-        };
-        // A transaction that can still be rolled back was not committed, not in part either. Else
-        // SQLite has rolled back by itself, and mostly before the commit was in the log.
-        let code = Code::of(&error);
-        let connection_is_sound = self.rollback().await;
-        let reason = format!("COMMIT failed: {error}");
-        let error = if code.is_some_and(Code::is_damage) {
-            CommitError::Damaged(reason)
-        } else if connection_is_sound || code.is_some_and(Code::is_unwritten) {
-            CommitError::Unavailable(reason)
-        } else {
-            CommitError::Unresolved(reason)
-        };
-        Err(FailedCommit { error, connection_is_sound })
+        self.counters.count_statement();
+        self.backend.commit(self.connection, self.begun).await?;
+        self.counters.count_commit();
+        Ok(())
     }
 
     /// False where the connection cannot be trusted with another transaction.
     pub(crate) async fn rollback(&mut self) -> bool {
-        self.execute("ROLLBACK").await.is_ok()
+        self.run("ROLLBACK").await.is_ok()
     }
 
     /// Applies all of `steps`, or fails.
@@ -88,6 +76,10 @@ impl<'c> Transaction<'c> {
     /// Applies what can be applied: halves the batch until the steps that fail stand alone. What
     /// they have let go of is granted, and what they publish is delivered, when all are through.
     pub(crate) async fn apply_apart(&mut self, steps: &[&Step]) -> Result<Committed, WriteError> {
+        // What is taken inside a part goes with it, if it fails.
+        if !Interest::of(steps).is_empty() {
+            self.take_turn().await?;
+        }
         let mut outcomes = vec![Outcome::Skipped; steps.len()];
         let mut freed = Freed::new();
         let mut inbox = InboxChanges::default();
@@ -96,7 +88,7 @@ impl<'c> Transaction<'c> {
         while let Some(mut part) = parts.pop() {
             part.retain(|&at| !rejected_trees.contains(&steps[at].root));
             let chosen: Vec<&Step> = part.iter().map(|&at| steps[at]).collect();
-            self.execute("SAVEPOINT part").await?;
+            self.run("SAVEPOINT part").await?;
             match self.apply_checked(&chosen).await {
                 Ok((done, freed_of_part, inbox_of_part)) => {
                     part.iter().zip(done).for_each(|(&at, done)| outcomes[at] = done);
@@ -104,7 +96,7 @@ impl<'c> Transaction<'c> {
                     inbox.append(inbox_of_part, &part);
                 }
                 Err(WriteError::Data(reason)) => {
-                    self.execute("ROLLBACK TO part").await?;
+                    self.run("ROLLBACK TO part").await?;
                     if let [at] = part[..] {
                         rejected_trees.insert(steps[at].root);
                         outcomes[at] = Outcome::Rejected(reason);
@@ -115,7 +107,7 @@ impl<'c> Transaction<'c> {
                 }
                 Err(error) => return Err(error),
             }
-            self.execute("RELEASE part").await?;
+            self.run("RELEASE part").await?;
         }
         let granted = self.grant(&freed).await?;
         Ok(Committed { outcomes, granted, delivered: self.deliver_apart(&inbox).await? })
@@ -146,17 +138,17 @@ impl<'c> Transaction<'c> {
         freed.iter().for_each(|(group, key)| locks.free(group, key));
         let mut plan = Plan::new(&[], locks, TakenKeys::new());
         plan.grant();
-        self.execute("SAVEPOINT part").await?;
+        self.run("SAVEPOINT part").await?;
         let granted = match self.write(&plan).await {
             Ok(()) => plan.committed.granted,
             Err(WriteError::Data(reason)) => {
                 tracing::error!(%reason, "those who wait for locks go on waiting, though they are free");
-                self.execute("ROLLBACK TO part").await?;
+                self.run("ROLLBACK TO part").await?;
                 Vec::new()
             }
             Err(error) => return Err(error),
         };
-        self.execute("RELEASE part").await?;
+        self.run("RELEASE part").await?;
         Ok(granted)
     }
 
@@ -181,13 +173,8 @@ impl<'c> Transaction<'c> {
     }
 
     async fn write(&mut self, plan: &Plan<'_, '_>) -> Result<(), WriteError> {
-        for statement in sqlite::statements(plan)? {
-            self.counters.count_statement();
-            let query = sqlx::query(statement.sql).bind(statement.rows).bind(statement.identities);
-            let done = query.execute(&mut *self.connection).await?;
-            if statement.touches.is_some_and(|expected| done.rows_affected() < expected) {
-                return Err(WriteError::Data("a row to update is not stored".to_owned()));
-            }
+        for statement in self.backend.writes(plan)? {
+            self.execute(statement).await?;
         }
         self.last_rank = plan.locks.last_rank();
         Ok(())
@@ -195,56 +182,83 @@ impl<'c> Transaction<'c> {
 
     /// Stores how the engine leaves.
     pub(crate) async fn release(&mut self, clean: bool) -> Result<(), WriteError> {
-        self.counters.count_statement();
-        sqlx::query("UPDATE engines SET clean = ?1 WHERE engine_id = zeroblob(16)")
-            .bind(clean)
-            .execute(&mut *self.connection)
-            .await?;
+        match self.backend.release(clean)? {
+            Some(statement) => self.execute(statement).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Shows that the engine lives.
+    pub(crate) async fn beat(&mut self) -> Result<(), WriteError> {
+        match self.backend.beat()? {
+            Some(statement) => self.execute(statement).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the turn to decide about locks.
+    pub(super) async fn take_turn(&mut self) -> Result<(), WriteError> {
+        if std::mem::replace(&mut self.has_turn, true) {
+            return Ok(());
+        }
+        for statement in B::turn()? {
+            let found = self.fetch(statement).await?;
+            self.last_rank = match found.first() {
+                Some(row) => row.try_get_by("last_rank").unwrap_or(None),
+                None => None,
+            };
+        }
         Ok(())
     }
 
     /// Who has the keys that `steps` submit commands with.
     async fn taken_keys(&mut self, steps: &[&Step]) -> Result<TakenKeys, WriteError> {
-        let keys = sqlite::array(submit_keys(steps))?;
-        let taken = self.read(sqlite::READ_TAKEN_KEYS, keys, taken_key).await?;
+        let taken = self.read(B::taken_keys(submit_keys(steps))?, taken_key).await?;
         Ok(taken.into_iter().collect())
     }
 
-    /// What a statement finds for its rows; nothing, and no statement, for none.
+    /// What a statement finds; nothing for none.
     pub(super) async fn read<T>(
         &mut self,
-        sql: &'static str,
-        rows: Option<String>,
-        decode: impl Fn(&SqliteRow) -> Result<T, sqlx::Error>,
+        statement: Option<Bound<B::Values>>,
+        decode: impl Fn(&QueryResult) -> Result<T, DbErr>,
     ) -> Result<Vec<T>, WriteError> {
-        let Some(rows) = rows else { return Ok(Vec::new()) };
-        let found = self.fetch(sql, &[rows]).await?;
+        let Some(statement) = statement else { return Ok(Vec::new()) };
+        let found = self.fetch(statement).await?;
         Ok(found.iter().map(decode).collect::<Result<_, _>>()?)
     }
 
     pub(super) async fn fetch(
         &mut self,
-        sql: &'static str,
-        values: &[String],
-    ) -> Result<Vec<SqliteRow>, sqlx::Error> {
-        self.counters.count_statement();
-        let query = values.iter().fold(sqlx::query(sql), sqlx::query::Query::bind);
-        let found = query.fetch_all(&mut *self.connection).await?;
+        statement: Bound<B::Values>,
+    ) -> Result<Vec<QueryResult>, WriteError> {
+        let found = self.returning(statement).await?;
         self.counters.count_rows(found.len());
         Ok(found)
     }
 
-    pub(super) const fn connection(&mut self) -> &mut SqliteConnection {
-        self.connection
+    /// The rows that a statement has written.
+    pub(super) async fn returning(
+        &mut self,
+        statement: Bound<B::Values>,
+    ) -> Result<Vec<QueryResult>, WriteError> {
+        self.counters.count_statement();
+        Ok(self.backend.fetch(self.connection, statement).await?)
     }
 
-    pub(super) fn count_statement(&self) {
+    pub(super) async fn execute(&mut self, statement: Bound<B::Values>) -> Result<(), WriteError> {
         self.counters.count_statement();
+        let touches = statement.touches;
+        let done = self.backend.execute(self.connection, statement).await?;
+        if touches.is_some_and(|expected| done < expected) {
+            return Err(WriteError::Data("a row to update is not stored".to_owned()));
+        }
+        Ok(())
     }
 
-    async fn execute(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+    async fn run(&mut self, sql: &'static str) -> Result<(), WriteError> {
         self.counters.count_statement();
-        sqlx::query(sql).execute(&mut *self.connection).await.map(drop)
+        Ok(self.backend.run(self.connection, sql).await?)
     }
 }
 

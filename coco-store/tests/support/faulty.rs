@@ -26,7 +26,7 @@ pub(crate) async fn unavailable(store: &SeaOrmStore, lease: &Lease, steps: Arc<[
     let commits = store.statistics().commits;
     let failed = store.commit(lease, steps).await;
     assert_eq!(store.statistics().commits, commits);
-    let stored = store.open_trees(None, 1000).await.unwrap();
+    let stored = store.open_trees(None, None, 1000).await.unwrap();
     assert!(stored.is_empty(), "{} trees of the batch are stored", stored.len());
     match failed {
         Err(CommitError::Unavailable(reason)) => reason,

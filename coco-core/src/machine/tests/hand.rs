@@ -288,7 +288,7 @@ impl Hand {
     /// A new engine reads all trees that are open, in the order of their roots.
     pub(super) fn restart_all(&mut self, crashed: bool) -> Vec<String> {
         self.machine = Machine::unlimited(self.hook_retry);
-        let trees = at_once(self.store.open_trees(None, usize::MAX)).expect("it reads");
+        let trees = at_once(self.store.open_trees(None, None, usize::MAX)).expect("it reads");
         let roots = trees.iter().map(|rows| rows.commands[0].root_command_id);
         let roots: Vec<_> = roots.collect();
         roots

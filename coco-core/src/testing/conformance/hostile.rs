@@ -176,7 +176,7 @@ pub async fn a_status_of_a_newer_program_is_unknown(fixture: &impl Fixture) {
     if fixture.write_status(id(1), "paused").await {
         let stored = engine.entity(id(1)).await.map(|row| row.progress.status);
         assert_eq!(stored, Some(CommandStatus::Unknown));
-        let trees = engine.store.open_trees(None, 10).await.expect("failed to read");
+        let trees = engine.store.open_trees(None, None, 10).await.expect("failed to read");
         assert_eq!(trees.len(), 2);
     }
 }

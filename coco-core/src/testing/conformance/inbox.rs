@@ -249,7 +249,7 @@ pub async fn subscriptions_come_back(fixture: &impl Fixture) {
     let later = || write(1, Write::Subscribe(Box::new(later.clone())));
     engine.apply([later(), later()]).await;
     assert_eq!(stored(1).await, expected);
-    let mut trees = engine.store.open_trees(None, 10).await.expect("failed to read");
+    let mut trees = engine.store.open_trees(None, None, 10).await.expect("failed to read");
     trees[0].subscriptions.sort_by(|a, b| (a.command_id, &a.key).cmp(&(b.command_id, &b.key)));
     assert_eq!(trees[0].subscriptions, expected);
     assert_eq!(trees[1].subscriptions, [subscription(3, "a")]);

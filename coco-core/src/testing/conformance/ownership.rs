@@ -28,7 +28,7 @@ pub async fn the_epoch_grows(fixture: &impl Fixture) {
 pub async fn an_old_lease_is_lost(fixture: &impl Fixture) {
     let old = Engine::start(fixture).await;
     old.apply([insert(root(1))]).await;
-    fixture.evict();
+    fixture.evict().await;
     let new = Engine::start(fixture).await;
     is_lost(&old, vec![insert(root(2)), update(1, progress(CommandStatus::Failed))]).await;
     is_lost(&old, Vec::new()).await;
@@ -58,7 +58,7 @@ pub async fn a_clean_release_is_remembered(fixture: &impl Fixture) {
 /// An engine that lost the store cannot make it look cleanly released.
 pub async fn a_release_under_an_old_lease_changes_nothing(fixture: &impl Fixture) {
     let old = Engine::start(fixture).await;
-    fixture.evict();
+    fixture.evict().await;
     let new = Engine::start(fixture).await;
     old.store.release(old.lease, true).await.expect("failed to release");
     new.apply([insert(root(1))]).await;

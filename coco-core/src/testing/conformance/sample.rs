@@ -84,7 +84,11 @@ impl<S: Store> Engine<S> {
         after: Option<CommandId>,
         limit: usize,
     ) -> Vec<CommandId> {
-        let trees = self.store.open_trees(after, limit).await.expect("failed to read open trees");
+        let trees = self
+            .store
+            .open_trees(Some(self.lease.engine_id), after, limit)
+            .await
+            .expect("failed to read open trees");
         trees.iter().map(|tree| tree.root().expect("a tree has rows")).collect()
     }
 }

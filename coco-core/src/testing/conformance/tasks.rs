@@ -34,7 +34,7 @@ pub async fn tasks_come_back(fixture: &impl Fixture) {
     engine.apply([insert(child(1, 2, 0))].into_iter().chain(steps)).await;
     assert_eq!(tasks(&engine, 1).await, [task(1, 0), late.clone(), of_child.clone()]);
     assert_eq!(tasks(&engine, 3).await, [task(3, 0)]);
-    let mut trees = engine.store.open_trees(None, 10).await.expect("failed to read");
+    let mut trees = engine.store.open_trees(None, None, 10).await.expect("failed to read");
     trees[0].tasks.sort_by_key(|task| (task.command_id, task.position));
     assert_eq!(trees[0].tasks, [task(1, 0), late, of_child]);
     assert_eq!(trees[1].tasks, [task(3, 0)]);

@@ -64,7 +64,7 @@ pub async fn open_trees_bring_their_ended_children(fixture: &impl Fixture) {
     engine.apply(commands.iter().cloned().map(insert)).await;
     engine.apply([write_once(once(1, 2)), insert(root(9))]).await;
 
-    let mut trees = engine.store.open_trees(None, 10).await.expect("failed to read");
+    let mut trees = engine.store.open_trees(None, None, 10).await.expect("failed to read");
     assert_eq!(trees.len(), 2);
     trees[0].commands.sort_by_key(|entity| entity.command_id);
     assert_eq!(trees[0].commands, commands);
@@ -80,7 +80,7 @@ pub async fn open_trees_bring_sleeps_and_compensations(fixture: &impl Fixture) {
         engine.apply([insert(root(n)), sleeps, register(compensation(n, 1))]).await;
     }
     engine.apply([update(2, progress(CommandStatus::EndedSuccessfully))]).await;
-    let trees = engine.store.open_trees(None, 10).await.expect("failed to read");
+    let trees = engine.store.open_trees(None, None, 10).await.expect("failed to read");
     assert_eq!(trees.len(), 2);
     for (tree, n) in trees.iter().zip([1, 3]) {
         assert_eq!(tree.sleeps, [sleep(n, 0)]);
@@ -140,7 +140,7 @@ pub async fn a_thousand_steps_in_one_batch(fixture: &impl Fixture) {
         step
     });
     engine.apply(second).await;
-    let trees = engine.store.open_trees(None, 1000).await.expect("failed to read");
+    let trees = engine.store.open_trees(None, None, 1000).await.expect("failed to read");
     assert_eq!(trees.len(), 1000);
     assert!(trees.iter().all(|tree| (tree.commands.len(), tree.once_results.len()) == (2, 1)));
     engine.apply((2001..=3000).map(|n| locked(n, vec![exclusive(&(n - 2000).to_string())]))).await;

@@ -39,7 +39,7 @@ pub async fn an_unreadable_row_is_its_trees_only(fixture: &impl Fixture) {
             unreadable.reason.contains(&command.to_string()) && unreadable.reason.contains(table);
         assert!(names_both, "no row is named: {}", unreadable.reason);
 
-        let trees = engine.store.open_trees(None, 10).await.expect("failed to read");
+        let trees = engine.store.open_trees(None, None, 10).await.expect("failed to read");
         let read = trees.iter().map(|tree| (tree.root(), tree.unreadable.is_none()));
         let expected = (1..=7).map(|other| (Some(id(other)), other > n));
         assert!(read.eq(expected), "{table}: {trees:?}");

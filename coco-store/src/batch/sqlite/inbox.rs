@@ -64,13 +64,6 @@ pub(crate) fn handled(changes: &InboxChanges<'_>) -> Result<Option<String>, serd
     array(changes.handled.iter().map(|(command, last)| (Id(*command), last)))
 }
 
-/// What `DELETE_SUBSCRIPTIONS` and `DELETE_DELIVERIES` bind.
-pub(crate) fn unsubscribed(
-    changes: &InboxChanges<'_>,
-) -> Result<Option<String>, serde_json::Error> {
-    array(changes.unsubscribed.iter().copied().map(Id))
-}
-
 pub(super) struct Listening<'a>(pub(super) &'a Subscription);
 
 impl Serialize for Listening<'_> {

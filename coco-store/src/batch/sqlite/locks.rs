@@ -3,15 +3,13 @@
 //! They find what [`LockTable`](coco_core::lock::LockTable) says that a decision depends on: who
 //! holds the keys, and no more of a line than its head. Nothing is decided here.
 
-use std::collections::BTreeSet;
-
-use coco_core::lock::{HeldLock, Lock, LockMode, WaitingRequest};
+use coco_core::lock::{HeldLock, Lock, WaitingRequest};
 use serde::ser::SerializeTuple;
 use serde::{Serialize, Serializer};
 
 use super::rows::{Id, array, row};
 use crate::ancestors;
-use crate::batch::locks::{Interest, OF_NOBODY};
+use crate::batch::locks::{Interest, wanted};
 
 /// Who holds these keys. Of one that is only asked for shared: who holds it exclusively or in a mode
 /// that is not known, and of those who share it the ones who ask, and their ancestors. And all that
@@ -101,16 +99,10 @@ pub(crate) fn holders(
     waiting: &[WaitingRequest],
     is_line: bool,
 ) -> Result<Option<[String; 2]>, serde_json::Error> {
-    let wanted = waiting.iter().flat_map(|waiting| &waiting.request.locks);
-    let wanted = wanted.filter(|lock| lock.group != OF_NOBODY);
-    let wanted = wanted.map(|lock| (&*lock.group, &*lock.key));
-    let asked = interest.asked.keys().filter(|(_, mode)| *mode == LockMode::Exclusive);
-    let all: BTreeSet<_> = wanted.chain(asked.map(|(key, _)| *key)).collect();
-    let shared = interest.asked.iter().filter(|((key, _), _)| !all.contains(key));
-    let shared = shared.map(|(((group, key), _), own)| {
-        (*group, *key, false, own.iter().copied().map(Id).collect())
+    let wanted = wanted(interest, waiting);
+    let keys = wanted.iter().map(|wanted| {
+        (wanted.group, wanted.key, wanted.counts_all, wanted.own().map(Id).collect::<Vec<_>>())
     });
-    let keys = all.iter().map(|(group, key)| (*group, *key, true, Vec::new())).chain(shared);
     let Some(keys) = array(keys)? else { return Ok(None) };
     let starting = interest.starting.iter().filter(|_| is_line).copied().map(Id);
     Ok(Some([keys, text(array(starting)?)]))

@@ -9,6 +9,9 @@ SELECT epoch, (SELECT CAST(max(place) AS INTEGER) FROM lock_waiters \
 WHERE place < 4611686018427387904) AS last_rank \
 FROM engines WHERE engine_id = zeroblob(16)";
 
+pub(super) const RELEASE: &str = "\
+UPDATE engines SET clean = ?1 ->> '$[0]' WHERE engine_id = zeroblob(16)";
+
 pub(crate) const READ_TAKEN_KEYS: &str = "\
 SELECT taken.submit_key, taken.command_id \
 FROM json_each(?1) AS asked CROSS JOIN command_entities AS taken \

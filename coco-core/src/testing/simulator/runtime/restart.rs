@@ -112,7 +112,7 @@ impl Runtime {
         self.cancelled = open.filter(|id| self.ledger.is_cancelled(*id)).collect();
         let before = self.convicted().count();
         self.condemned = if crashed { self.on_trial() } else { BTreeSet::new() };
-        for rows in at_once(self.store.open_trees(None, usize::MAX)).expect("it reads") {
+        for rows in at_once(self.store.open_trees(None, None, usize::MAX)).expect("it reads") {
             let root = rows.commands[0].root_command_id;
             self.tell(Input::Load(Box::new(load(root, rows, Loaded::Start { crashed }))));
         }
