@@ -71,6 +71,7 @@ mod scenarios {
     mod spoiler;
     mod startup;
     mod submit_keys;
+    mod tasks_kept;
     mod tasks_outside;
     mod timeouts;
     mod turns;

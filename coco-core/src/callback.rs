@@ -18,9 +18,10 @@
 //! | `Polling` | [`Polling`](crate::Polling) | at growing intervals, and for an event |
 //! | a path | [`CommandCallback`](crate::CommandCallback) | at growing intervals, when a child ends, and for an event |
 //!
-//! - A round is stored whole, with what it started, or not at all: no child is skipped and none is
-//!   started twice. One that the death of the process interrupts comes again, with the fields as they
-//!   were before; so what it does outside has to bear a second time.
+//! - A round is stored whole, with what it started, or not at all: no child and no
+//!   [task outside](crate::task) is skipped, and none is started twice. One that the death of the process
+//!   interrupts comes again, with the fields as they were before; so what it does outside has to bear a
+//!   second time.
 //! - A round that starts something is not the last one, whatever it answers.
 //! - A round in which nothing changes writes nothing, and the next poll comes after a longer pause. After
 //!   one in which something has changed the pauses begin again: see [`Pace`].
@@ -28,7 +29,8 @@
 //!   ended and its [tasks outside](crate::task) are over, and then what had succeeded is undone.
 //! - A round for events calls `on_event` for each that waits, in their order, and is one round all the
 //!   same.
-//! - While a [task outside](crate::task) runs there are rounds for events only.
+//! - While a [task outside](crate::task) runs there are rounds for events only, and the one again that
+//!   was interrupted when it had begun it.
 //! - `timeout = "…"` counts `execute` and all rounds together. Its place, of `concurrency = …`, a
 //!   command has until it has succeeded or failed.
 

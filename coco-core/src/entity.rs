@@ -233,6 +233,9 @@ pub struct Task {
     pub task: Arc<str>,
     /// When it was stored.
     pub created_at: Timestamp,
+    /// Whether the code that has added it came to an end that is stored. Until then it is a
+    /// placeholder: nobody knows whether it was begun.
+    pub kept: bool,
     /// When it was found to be over.
     pub ended_at: Option<Timestamp>,
     /// Why it has failed, if it has: a [`Failure`](crate::Failure) as JSON.

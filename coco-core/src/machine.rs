@@ -41,15 +41,14 @@ mod tree;
 mod undo;
 mod why;
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
 pub(crate) use self::input::{
     Address, Effect, Entry, FlowEnd, Happened, Input, Load, Loaded, LoadedCommand,
-    LoadedCompensation, Output, OverTask, Polled, Refusal, Run, RunKind, Stored, Submit, UndoRun,
-    Undoable, Undoing,
+    LoadedCompensation, Output, OverTask, Polled, Refusal, Run, RunKind, Started, Stored, Submit,
+    UndoRun, Undoable, Undoing,
 };
 use self::limits::Limits;
 use self::step::Step;
@@ -57,7 +56,6 @@ use self::suspects::Suspects;
 use self::tree::{Tree, Turn};
 pub(crate) use self::why::why_stored;
 pub use self::why::{Pause, WaitingChild, Why};
-use crate::context::requests::AskedChild;
 use crate::id::CommandId;
 use crate::retry::Retry;
 use crate::time::Timestamp;
@@ -84,8 +82,8 @@ pub(crate) struct Machine {
 pub(crate) struct Forgotten {
     /// The steps that it still held.
     pub(crate) held: Vec<(Step, Vec<Effect>)>,
-    /// The children that rounds have started, which may not be stored.
-    pub(crate) started: HashMap<CommandId, AskedChild>,
+    /// What its code has started.
+    pub(crate) started: Started,
 }
 
 /// What a program chose for its engine, as far as the machine goes by it.

@@ -2,8 +2,8 @@
 //!
 //! A command stores a task **before** it begins it outside ([`Context::task`](crate::Context::task)).
 //! In the task's fields is the name under which the other system knows it, one that the command has
-//! chosen, like its own [`CommandId`]. So whatever dies when, there is somebody who can ask what has
-//! become of it. The engine
+//! chosen, from its fields or its own [`CommandId`], and the same one where its code comes again. So
+//! whatever dies when, there is somebody who can ask what has become of it. The engine
 //!
 //! - asks for its [`status`](ExternalTask::status) at the intervals of the command's `poll(…)`, once
 //!   `execute` has returned, until it is over;
@@ -13,6 +13,25 @@
 //!
 //! A command is settled when its tasks are: while one runs, its callback is not polled, and it does not
 //! end, nor is what it did undone. When all have succeeded its rounds go on.
+//!
+//! # When the process dies
+//!
+//! What is stored when `cx.task` is back is a placeholder. The task is **kept** with the end of the
+//! round, or of the `execute`, that has added it: in one step with what that has changed and started.
+//! When the process dies before, nobody knows whether the work was begun. So that round, or an
+//! `idempotent` `execute`, runs again **before** the placeholder is asked, with the fields as they were.
+//! It adds the task again, which finds the placeholder, and begins the work under the same name: as
+//! whatever it does outside, that has to bear a second time.
+//!
+//! | the process dies | then |
+//! |---|---|
+//! | before `cx.task` is stored | the round comes again: there is no task |
+//! | before the work is begun, or before the end of the round is stored | the round comes again, and the task is the same |
+//! | after that | the task is asked |
+//!
+//! A placeholder that the round does not add again, since it takes another way now, may run outside all
+//! the same: it is followed like the others. But where the outside does not know it, it is over, and
+//! nothing has failed.
 
 use std::any::{Any, type_name};
 use std::fmt;
@@ -102,7 +121,8 @@ pub enum TaskStatus {
     /// It has failed, for this reason: so does its command.
     Failed(String),
     /// The other system does not know it: it was never begun, or is forgotten. It is over, and its
-    /// command fails.
+    /// command fails; but not for one whose code was interrupted, or has failed and was tried again,
+    /// and has not added it again.
     Unknown,
 }
 

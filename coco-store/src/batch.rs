@@ -8,7 +8,7 @@ pub(crate) mod sqlite;
 
 use std::borrow::Cow;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use coco_core::entity::{
@@ -55,6 +55,8 @@ pub(crate) struct Plan<'a, 'k> {
     pub(crate) registered: Vec<Cow<'a, Compensation>>,
     /// What commands begin to listen for.
     pub(crate) subscriptions: Vec<&'a Subscription>,
+    /// The stored tasks that are kept: said before any are inserted.
+    pub(crate) tasks_kept: BTreeSet<(CommandId, i32)>,
     /// When stored tasks were over, and why they failed: said before any are inserted.
     pub(crate) tasks_ended: BTreeMap<(CommandId, i32), TaskEnd<'a>>,
     /// The tasks to insert.
@@ -130,6 +132,7 @@ impl<'a, 'k> Plan<'a, 'k> {
                     self.inbox.apply(at, write);
                 }
                 Write::Task(task) => self.task(task),
+                Write::TaskKept(id, position) => self.task_kept((*id, *position)),
                 Write::TaskEnded(id, position, at, failure) => {
                     self.task_ended((*id, *position), (*at, failure.as_ref()));
                 }
@@ -188,6 +191,14 @@ impl<'a, 'k> Plan<'a, 'k> {
     fn task(&mut self, task: &'a Task) {
         self.tasks_at.insert((task.command_id, task.position), self.tasks.len());
         self.tasks.push(Cow::Borrowed(task));
+    }
+
+    fn task_kept(&mut self, key: (CommandId, i32)) {
+        if let Some(row) = self.tasks_at.get(&key) {
+            self.tasks[*row].to_mut().kept = true;
+        } else {
+            self.tasks_kept.insert(key);
+        }
     }
 
     fn task_ended(&mut self, key: (CommandId, i32), (at, failure): TaskEnd<'a>) {

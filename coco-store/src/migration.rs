@@ -6,6 +6,7 @@ mod m0001_commands;
 mod m0002_failures;
 mod m0003_locks;
 mod m0004_callbacks;
+mod m0005_kept_tasks;
 mod m0006_engines;
 
 use sea_orm::DynIden;
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_failures::Migration),
             Box::new(m0003_locks::Migration),
             Box::new(m0004_callbacks::Migration),
+            Box::new(m0005_kept_tasks::Migration),
             Box::new(m0006_engines::Migration),
         ]
     }

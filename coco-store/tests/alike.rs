@@ -82,7 +82,7 @@ impl Steps<'_> {
     fn write(&mut self, n: u128) -> Write {
         let (command_id, root_command_id) = (id(n), root(n));
         let (position, at) = (self.position(), self.at());
-        match self.below(25) {
+        match self.below(26) {
             14..=22 => self.about_events(n),
             23 => Write::Task(Box::new(Task {
                 command_id,
@@ -90,10 +90,12 @@ impl Steps<'_> {
                 position,
                 task: self.below(100).to_string().into(),
                 created_at: at,
+                kept: self.one_in(2),
                 ended_at: None,
                 failure: None,
             })),
             24 => Write::TaskEnded(command_id, position, at, self.text()),
+            25 => Write::TaskKept(command_id, position),
             0..=6 => self.forest.lets_go(),
             7 => Write::Compensated(command_id, at),
             8 => Write::Undone(command_id, position, at),

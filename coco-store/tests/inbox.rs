@@ -30,10 +30,15 @@ fn task(n: u128) -> Step {
         position: 0,
         task: "{}".into(),
         created_at: AT,
+        kept: false,
         ended_at: None,
         failure: None,
     };
     step(n, Write::Task(Box::new(row)))
+}
+
+fn kept(n: u128) -> Step {
+    step(n, Write::TaskKept(id(n), 0))
 }
 
 fn handled(n: u128) -> Step {
@@ -78,6 +83,7 @@ async fn events_and_tasks_cost_the_same_statements_whatever_their_number() {
             (1, 0, each(&|n| publish(n, "for nobody", "disk|1"))),
             (1, 0, each(&handled)),
             (1, 0, each(&task)),
+            (1, 0, each(&kept)),
             (1, 0, each(&ended)),
             // Its subscriptions, and what is in its inbox.
             (2, 0, each(&unsubscribe)),
@@ -93,10 +99,11 @@ async fn events_and_tasks_cost_the_same_statements_whatever_their_number() {
             publishes("third"),
             each(&handled),
             each(&|n| task(n + 1000)),
+            each(&|n| kept(n + 1000)),
             each(&|n| ended(n + 1000)),
             each(&unsubscribe),
         ];
-        // A task that is over in the batch that stores it is one row.
+        // A task that is kept and over in the batch that stores it is one row.
         let cost = cost(&store, &lease, everything.concat()).await;
         assert_eq!(cost, (1 + 1 + 1 + 1 + 1 + 2, 2 * all), "{size}");
     }

@@ -115,7 +115,7 @@ async fn over_a_restart(home: Home) {
 
     let world = World::new();
     let coordinator = home.start(&world).await;
-    let pause = Duration::from_millis(40);
+    let pause = Duration::from_millis(400);
     let handle = coordinator.submit_after(pause, Mark::new("a")).await.unwrap();
     let id = handle.id();
     let before = home.entity(id).await.progress.wake_at.unwrap();

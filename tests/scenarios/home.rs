@@ -26,7 +26,13 @@ pub(crate) type FaultyHome = FaultyStore<AnyStore>;
 pub(crate) enum Home {
     Memory(MemoryStore),
     Sqlite(Arc<TempDir>),
-    Postgres(Arc<TestDatabase>),
+    Postgres(Arc<Database>),
+}
+
+/// A database of a server, with connections that all processes of a test read over.
+pub(crate) struct Database {
+    store: SeaOrmStore,
+    _database: TestDatabase,
 }
 
 impl Home {
@@ -39,7 +45,9 @@ impl Home {
     }
 
     pub(crate) async fn postgres() -> Self {
-        Self::Postgres(Arc::new(TestDatabase::create().await))
+        let database = TestDatabase::create().await;
+        let store = SeaOrmStore::connect(database.address()).await.expect("the database opens");
+        Self::Postgres(Arc::new(Database { store, _database: database }))
     }
 
     /// An empty one of the same kind.
@@ -55,6 +63,10 @@ impl Home {
         matches!(self, Self::Memory(_))
     }
 
+    pub(crate) fn is_server(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
     /// The store, as a new process opens it.
     pub(crate) async fn open(&self) -> AnyStore {
         match self {
@@ -63,10 +75,7 @@ impl Home {
                 let address = format!("sqlite://{}", self.file().display());
                 Arc::new(SeaOrmStore::connect(&address).await.expect("the file opens"))
             }
-            Self::Postgres(database) => {
-                let opened = SeaOrmStore::connect(database.address()).await;
-                Arc::new(opened.expect("the database opens"))
-            }
+            Self::Postgres(database) => Arc::new(database.store.clone()),
         }
     }
 

@@ -19,7 +19,7 @@ on_every_store!(
     a_hook_that_gave_up_stays_stuck,
     deaths_are_counted,
     many_trees,
-    the_first_of_two_engines_stops,
+    two_engines_do_not_share_a_tree,
     a_failing_flow_drains_over_a_restart,
     identities_stay,
 );
@@ -272,7 +272,7 @@ async fn many_trees(home: Home) {
     coordinator.shutdown().await.unwrap();
 }
 
-async fn the_first_of_two_engines_stops(home: Home) {
+async fn two_engines_do_not_share_a_tree(home: Home) {
     let world = World::new();
     world.close("fenced");
     let first = home.start(&world).await;
@@ -290,6 +290,15 @@ async fn the_first_of_two_engines_stops(home: Home) {
         assert_eq!(home.entity(handle.id()).await.progress.attempt, 2);
         second.shutdown().await.unwrap();
         assert_eq!(engine_error_of(first.shutdown().await), EngineError::Shutdown);
+    } else if home.is_server() {
+        // A database of a server has several: the second leaves alone what is the first one's.
+        let second = home.start(&world).await;
+        assert_eq!(second.report().resumed, []);
+        world.open("fenced");
+        assert_eq!(handle.output().await.unwrap(), "fenced!");
+        assert_eq!(world.count("fenced"), 1);
+        second.shutdown().await.unwrap();
+        first.shutdown().await.unwrap();
     } else {
         // A file has one owner: the second is told so, and the first goes on.
         let store = home.open().await;

@@ -26,14 +26,14 @@ on_every_store!(
 
 /// A job of the world: what is said of `job <name>` is how it stands.
 #[derive(Serialize, Deserialize)]
-struct Job {
-    name: String,
+pub(crate) struct Job {
+    pub(crate) name: String,
 }
 
 impl Job {
     /// One that a sweep looks at may be asked any number of times.
     fn note(&self, world: &World, cx: &TaskContext, deed: &str) {
-        if self.name != "again" {
+        if !self.name.starts_with("again") {
             world.note(cx.command(), format!("{deed} {}", self.name), 0);
         }
     }
@@ -312,6 +312,7 @@ async fn one_that_cannot_be_read_quarantines_its_tree(home: Home) {
         position: 7,
         task: r#"{"task":"of another program","parameters":{}}"#.into(),
         created_at: coco_core::Timestamp::default(),
+        kept: true,
         ended_at: None,
         failure: None,
     };

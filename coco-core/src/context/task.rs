@@ -12,9 +12,9 @@ impl<C: Command> Context<C> {
     /// then it can be asked for whatever dies, by the name that is in its fields. A second task with
     /// the same fields is the same task, and is not stored again.
     ///
-    /// When the process dies in between, an `idempotent` `execute` runs again, and begins the work. A
-    /// round does not come again before the task was asked for: one that was never begun is
-    /// [`Unknown`](crate::task::TaskStatus::Unknown), and the command fails.
+    /// When the process dies before the end of the round is stored, the round comes again, and so does
+    /// an `idempotent` `execute`: before the task is asked for. It begins the work then, if it adds the
+    /// same task; what becomes of one that it does not add again, [the page of tasks](crate::task) says.
     ///
     /// # Errors
     /// A [`NotStorable`](crate::NotStorable), and an [`EngineError`](crate::EngineError) when the

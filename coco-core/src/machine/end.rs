@@ -114,6 +114,9 @@ impl Tree {
             return false;
         };
         let deadline = node.deadline();
+        if let Some(rounds) = &mut self.node(id).rounds {
+            rounds.tasks.leave();
+        }
         self.wait_until(id, turn.now.after(pause));
         if let Some(when) = deadline {
             let at = super::Address { root: self.root, command: id };

@@ -1,7 +1,7 @@
 //! What the machine is told, and what it answers.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -105,6 +105,8 @@ pub(crate) enum Happened {
 pub(crate) struct OverTask {
     pub(crate) position: i32,
     pub(crate) failure: Option<Failure>,
+    /// Whether the outside knows of it; if not, that is the failure.
+    pub(crate) is_known: bool,
 }
 
 /// An undo command.
@@ -175,11 +177,20 @@ pub(crate) enum Loaded {
         step: Step,
         reason: String,
         skipped: Vec<Step>,
-        /// The children that rounds had started.
-        started: HashMap<CommandId, AskedChild>,
+        /// What its code had started.
+        started: Started,
         /// Commands whose code runs now.
         running: HashSet<CommandId>,
     },
+}
+
+/// What the code of a tree had started, of which its rows do not tell all.
+#[derive(Debug, Default)]
+pub(crate) struct Started {
+    /// The children that rounds have started, and that may not be stored.
+    pub(crate) children: Vec<(CommandId, AskedChild)>,
+    /// The tasks that were added by code that runs.
+    pub(crate) tasks: Vec<(CommandId, i32)>,
 }
 
 /// A succeeded command that is not undone.

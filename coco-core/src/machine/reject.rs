@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::input::Started;
 use super::load::read_failure;
 use super::node::{Node, failure_json};
 use super::step::{Step, Write};
@@ -26,20 +27,27 @@ pub(super) struct Lost {
     pub(super) finished: HashMap<CommandId, Reply>,
     /// The tree has rested.
     pub(super) has_rested: bool,
+    /// The engine that had the tree has it still: no code of it was interrupted.
+    pub(super) engine_lives: bool,
 }
 
 /// What was to be stored after what was rejected.
 pub(super) struct Skipped {
     pub(super) steps: Vec<Step>,
-    /// The children that rounds had started.
-    pub(super) started: HashMap<CommandId, AskedChild>,
+    /// What its code had started.
+    pub(super) started: Started,
 }
 
 impl Tree {
-    /// The children that rounds have started and that may not be stored.
-    pub(super) fn started(&mut self) -> HashMap<CommandId, AskedChild> {
-        let rounds = self.nodes.values_mut().filter_map(|node| node.rounds.as_deref_mut());
-        rounds.flat_map(|rounds| std::mem::take(&mut rounds.started)).collect()
+    /// What its code has started.
+    pub(super) fn started(&mut self) -> Started {
+        let mut started = Started::default();
+        for (id, node) in &mut self.nodes {
+            let Some(rounds) = node.rounds.as_deref_mut() else { continue };
+            started.children.extend(std::mem::take(&mut rounds.started));
+            started.tasks.extend(rounds.tasks.added().map(|position| (*id, position)));
+        }
+        started
     }
 
     /// Stores the failure in place of what was rejected, and recovers from the skipped steps how
@@ -49,14 +57,15 @@ impl Tree {
         turn: &mut Turn<'_>,
         step: Step,
         reason: &str,
-        mut skipped: Skipped,
+        skipped: Skipped,
         running: HashSet<CommandId>,
     ) -> Lost {
         let failure =
             Failure::new(FailureKind::Rejected, format!("the store refused its data: {reason}"));
         let failure = failure.of(step.command).fitting();
         let rejected = Some((step.command, failure.clone()));
-        let mut lost = Lost { rejected, running, ..Lost::default() };
+        let mut lost = Lost { rejected, running, engine_lives: true, ..Lost::default() };
+        self.add_tasks_again(&skipped);
         // A flow would ask for the same again.
         let asks_late = step.request.as_ref().is_some_and(|request| request.number > 0);
         if asks_late && self.flow(step.command).is_some() {
@@ -94,6 +103,7 @@ impl Tree {
         for step in &skipped.steps {
             self.launch_again(step);
         }
+        let mut children = skipped.started.children.into_iter().collect();
         for (writes, (id, progress)) in skipped.steps.iter().flat_map(updates) {
             let Some(node) = self.nodes.get_mut(&id).filter(|node| node.flow.is_none()) else {
                 continue;
@@ -101,7 +111,7 @@ impl Tree {
             let [before, after] = [node.progress.status, progress.status];
             let waits = before == CommandStatus::Active && after == before;
             if node.rounds.is_some() && !(waits && progress.wake_at.is_some()) {
-                let started = started_by(writes, id, &mut skipped.started);
+                let started = started_by(writes, id, &mut children);
                 let handled = writes.iter().find_map(|write| match write {
                     Write::Handled(command, last) if *command == id => Some(*last),
                     _ => None,
@@ -124,6 +134,20 @@ impl Tree {
             }
         }
         lost
+    }
+
+    /// The tasks that were added by code that runs, or whose end is lost.
+    fn add_tasks_again(&mut self, skipped: &Skipped) {
+        let writes = skipped.steps.iter().flat_map(|step| &step.writes);
+        let kept = writes.filter_map(|write| match write {
+            Write::TaskKept(id, position) => Some((*id, *position)),
+            _ => None,
+        });
+        for (id, position) in kept.chain(skipped.started.tasks.iter().copied()) {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.rounds().tasks.is_added(position);
+            }
+        }
     }
 
     fn sleeps_at(&mut self, id: CommandId, position: i32) -> bool {
@@ -199,7 +223,8 @@ impl Node {
         let before = &self.progress;
         let is_same = (before.status, &before.state, &before.return_value, before.seen)
             == (progress.status, &progress.state, &progress.return_value, progress.seen);
-        if is_same && next.started.is_empty() && next.handled.is_none() {
+        let has_tasks = self.rounds.as_deref().is_some_and(|rounds| rounds.tasks.has_added());
+        if is_same && next.started.is_empty() && next.handled.is_none() && !has_tasks {
             return;
         }
         let has_failed = !before.executed && progress.status == before.status;

@@ -2,14 +2,14 @@
 //!
 //! A command that was executed stays `Active` while its callback goes on. What a round changes and
 //! starts is one step, and what comes next hangs on that: so a restart goes on with the fields as
-//! the last round has left them, and finds each child that was started. How far in the order of ends
-//! the rounds have come is stored with them.
+//! the last round has left them, and finds each child that was started and each task that was kept.
+//! How far in the order of ends the rounds have come is stored with them.
 //!
 //! ```text
-//!             ┌──────── a child ends, or it is time ────────┐
-//!             ▼                                             │
-//! executed ─► Waiting ──► Running ──► [changes, children] ──┤
-//!                            │                              │
+//!             ┌──────────── a child ends, or it is time ───────────┐
+//!             ▼                                                    │
+//! executed ─► Waiting ──► Running ──► [changes, children, tasks] ──┤
+//!                            │                                     │
 //!                            └─ ready ─► Over ──► succeeded, when all children have ended
 //! ```
 
@@ -255,7 +255,9 @@ impl Node {
             return Some(NextCall::Inbox);
         }
         match rounds.is_due {
-            true if rounds.tasks.has_open() => Some(NextCall::Tasks),
+            true if rounds.tasks.has_open() && (waits || !rounds.tasks.wait_for_round()) => {
+                Some(NextCall::Tasks)
+            }
             true if !waits => Some(NextCall::Round),
             _ => None,
         }
@@ -360,7 +362,7 @@ impl Tree {
         }
         let pace = node.spec.poll;
         let rounds = node.rounds();
-        if is_changed || next.has_orders() {
+        if is_changed || next.has_orders() || rounds.tasks.has_added() {
             rounds.pause = pace.first();
             self.store_round(turn, id, next);
         } else {
@@ -402,7 +404,9 @@ impl Tree {
         rounds.state = State::Running(rounds.ended.len());
         match call {
             NextCall::Inbox => rounds.has_events = false,
-            NextCall::Tasks | NextCall::Round => rounds.is_due = false,
+            NextCall::Tasks | NextCall::Round => {
+                (rounds.is_due, rounds.tasks.was_interrupted) = (false, false);
+            }
         }
         let outcomes = Outcomes::new(Arc::clone(&rounds.ended), rounds.seen);
         let round = Box::new(Round { executed, outcomes, events: Vec::new(), last_event: None });
@@ -424,6 +428,8 @@ impl Tree {
         let mut writes = vec![Write::Update(id, Box::new(self.nodes[&id].progress.clone()))];
         writes.extend(deaths);
         writes.extend(next.handled.map(|last| Write::Handled(id, last)));
+        let kept = self.node(id).rounds().tasks.keep();
+        writes.extend(kept.into_iter().map(|position| Write::TaskKept(id, position)));
         let (launched, mut runs) = launch(turn, next.launched);
         writes.extend(launched);
         let mut waiting = Vec::new();

@@ -99,6 +99,8 @@ pub enum Write {
     Unsubscribe(CommandId),
     /// A command has a task outside.
     Task(Box<Task>),
+    /// The code that has added the task at this position has come to its end: only `kept` changes.
+    TaskKept(CommandId, i32),
     /// The task that a command has at this position is over: only `ended_at` and `failure` change.
     TaskEnded(CommandId, i32, Timestamp, Option<Arc<str>>),
     /// What an operator did.

@@ -60,7 +60,10 @@ impl Suspects {
             }
             Loaded::Admitted => match tree.judge_admitted() {
                 Verdict::Stuck => tree.tell_stuck(turn),
-                _ => tree.resume_all(turn, Lost { has_rested: true, ..Lost::default() }),
+                _ => {
+                    let rested = Lost { has_rested: true, engine_lives: true, ..Lost::default() };
+                    tree.resume_all(turn, rested);
+                }
             },
             Loaded::Cancelled { ticket, reason } => {
                 tree.cancel(turn, root, ticket, reason);

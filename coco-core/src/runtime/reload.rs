@@ -1,19 +1,17 @@
 //! Trees that are read again while the engine runs: after a rejection, and for a retry.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::commit::Queued;
 use super::effects::ticket_of;
 use super::engine::Engine;
-use crate::context::requests::AskedChild;
 use crate::entity::TreeRows;
 use crate::error::{EngineError, Error};
 use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
 use crate::machine::step::{Step, Write};
-use crate::machine::{Address, Effect, Forgotten, Happened, Input, Loaded};
+use crate::machine::{Address, Effect, Forgotten, Happened, Input, Loaded, Started};
 use crate::recovery::{self, Quarantine};
 use crate::store::{StoreError, StoreFuture};
 
@@ -55,8 +53,8 @@ struct Rejected {
     reason: String,
     /// What was to be stored after it.
     skipped: Vec<Step>,
-    /// The children that rounds had started.
-    started: HashMap<CommandId, AskedChild>,
+    /// What its code had started.
+    started: Started,
 }
 
 impl Reloading {

@@ -57,8 +57,7 @@ impl Asking {
             RunKind::Tasks { open, stop } => {
                 let mut over = Vec::new();
                 for (position, json) in open {
-                    let failure = ask(json, *stop, &cx).await;
-                    over.extend(failure.map(|failure| OverTask { position: *position, failure }));
+                    over.extend(ask(*position, json, *stop, &cx).await);
                 }
                 Happened::TasksAsked(over)
             }
@@ -69,10 +68,13 @@ impl Asking {
     }
 }
 
-/// Asks one task, after it was told to stop. None while it goes on, or nothing is known of it; else
-/// why it has failed, if it has.
-async fn ask(json: &str, stop: bool, cx: &TaskContext) -> Option<Option<Failure>> {
+/// Asks one task, after it was told to stop. None while it goes on, or it is not known how it stands.
+async fn ask(position: i32, json: &str, stop: bool, cx: &TaskContext) -> Option<OverTask> {
     let command = cx.command;
+    let over = |failure: Option<String>, is_known| {
+        let failure = failure.map(|message| Failure::new(FailureKind::Failed, message));
+        Some(OverTask { position, failure, is_known })
+    };
     let task = match decode(json) {
         Ok(task) => task,
         Err(error) => {
@@ -85,16 +87,15 @@ async fn ask(json: &str, stop: bool, cx: &TaskContext) -> Option<Option<Failure>
     }
     match in_time(|| task.status(cx)).await {
         Ok(TaskStatus::Running) => None,
-        Ok(TaskStatus::Succeeded) => Some(None),
+        Ok(TaskStatus::Succeeded) => over(None, true),
         Ok(TaskStatus::Failed(reason)) => {
-            let message = format!("its task {} has failed: {reason}", name_of(json));
-            Some(Some(Failure::new(FailureKind::Failed, message)))
+            over(Some(format!("its task {} has failed: {reason}", name_of(json))), true)
         }
         Ok(TaskStatus::Unknown) => {
             let name = name_of(json);
             let message =
                 format!("the outside does not know the task {name}: not begun, or forgotten");
-            Some(Some(Failure::new(FailureKind::Failed, message)))
+            over(Some(message), false)
         }
         Err(error) => {
             tracing::warn!(%command, %error, task = json, "it is not known how a task stands");

@@ -264,12 +264,12 @@ impl State {
                     let key = (task.command_id, task.position);
                     add(&self.tasks, &mut draft.tasks, key, task, "task")?;
                 }
+                Write::TaskKept(id, position) => {
+                    self.task(&mut draft, (*id, *position))?.kept = true;
+                }
                 Write::TaskEnded(id, position, at, failure) => {
-                    let key = (*id, *position);
-                    let stored = draft.tasks.get(&key).or_else(|| self.tasks.get(&key));
-                    let mut task = stored.ok_or_else(|| absent(*id))?.clone();
+                    let task = self.task(&mut draft, (*id, *position))?;
                     (task.ended_at, task.failure) = (Some(*at), failure.clone());
-                    draft.tasks.insert(key, task);
                 }
                 Write::Subscribe(subscription) => self.known(&draft, subscription.command_id)?,
                 Write::Publish(_) | Write::Handled(..) | Write::Unsubscribe(_) => {}
@@ -307,6 +307,21 @@ impl State {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
                 let stored = self.commands.get(&id).ok_or_else(|| absent(id))?;
+                Ok(entry.insert(stored.clone()))
+            }
+        }
+    }
+
+    /// The row of a stored task, to be changed.
+    fn task<'a>(
+        &self,
+        draft: &'a mut Draft,
+        key: (CommandId, i32),
+    ) -> Result<&'a mut Task, String> {
+        match draft.tasks.entry(key) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let stored = self.tasks.get(&key).ok_or_else(|| absent(key.0))?;
                 Ok(entry.insert(stored.clone()))
             }
         }

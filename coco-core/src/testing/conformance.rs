@@ -232,6 +232,7 @@ macro_rules! store_conformance {
             tasks_come_back
             the_end_of_a_task_changes_its_columns_only
             what_is_absent_is_not_over
+            what_keeps_a_task_changes_its_column_only
 
             a_mebibyte_of_parameters
             a_nul_in_an_event_is_never_cut_off

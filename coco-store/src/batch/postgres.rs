@@ -70,6 +70,7 @@ impl Dialect for Postgres {
             undo::compensated(plan)?,
             undo::undone(plan)?,
             inbox::end_tasks(plan)?,
+            inbox::keep_tasks(plan)?,
             commands::insert(plan, *self.engine_id().as_uuid())?,
             locks::insert(plan)?,
             locks::insert_waiters(plan)?,

@@ -17,7 +17,7 @@ use coco_core::lock::WaitingRequest;
 
 use self::inbox::{
     CHECK_EVENTS, DELETE_DELIVERIES, DELETE_SUBSCRIPTIONS, HANDLE, INSERT_SUBSCRIPTIONS,
-    INSERT_TASKS, Listening, Outside, PUBLISH, UPDATE_TASKS,
+    INSERT_TASKS, KEEP_TASKS, Listening, Outside, PUBLISH, UPDATE_TASKS,
 };
 use self::locks::{
     DELETE_LOCKS, DELETE_ONE_LOCK, DELETE_WAITERS, Held, INSERT_LOCKS, INSERT_WAITERS, READ_HELD,
@@ -95,6 +95,9 @@ impl Dialect for Sqlite {
         });
         let ended = bound(UPDATE_TASKS, array(ended)?);
         add(ended.map(|bound| bound.touching(plan.tasks_ended.len())));
+        let kept = plan.tasks_kept.iter().map(|(id, position)| (Id(*id), position));
+        let kept = bound(KEEP_TASKS, array(kept)?);
+        add(kept.map(|bound| bound.touching(plan.tasks_kept.len())));
         let inserts = plan.inserts.iter().map(|entity| &**entity);
         let inserted = inserts.clone().map(|row| {
             let parent = row.parent_command_id.unwrap_or(row.command_id);

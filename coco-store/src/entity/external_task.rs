@@ -12,6 +12,7 @@ pub(crate) struct Model {
     pub root_command_id: Uuid,
     pub task: String,
     pub created_at: i64,
+    pub kept: bool,
     pub ended_at: Option<i64>,
     pub failure: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! The tables that the migrations make, and what they make of older ones.
 
-use coco_core::entity::{CommandEntity, OnceResult, Progress, TreeRows};
+use coco_core::entity::{CommandEntity, OnceResult, Progress, Task, TreeRows};
 use coco_core::lock::{Lock, LockMode, LockRequest};
 use coco_core::store::{Outcome, Step, Store, Write};
 use coco_core::{CommandId, CommandStatus, Timestamp};
@@ -220,6 +220,43 @@ async fn locks_that_are_held_know_the_ancestors_of_their_commands() {
     assert_eq!(roots.collect::<Vec<_>>(), [id(1), id(1), id(1), id(4), id(5), id(1)]);
 }
 
+/// A task outside, of a store that did not know whether it is kept.
+const FOURTH: &str = r#"
+    INSERT INTO command_entities (command_id, command_type, root_command_id, position,
+        command_parameters, created_at, callback_enabled, status, executed, callback_notified,
+        attempt, deaths, deaths_end_order)
+    VALUES (unhex(printf('%032x', 1)), 'copy', unhex(printf('%032x', 1)), 0, '{}', 1, true,
+        'active', true, false, 1, 0, 0);
+    INSERT INTO external_tasks VALUES (
+        unhex(printf('%032x', 1)), 2, unhex(printf('%032x', 1)), '{}', 3, 4, '"no"');
+"#;
+
+#[tokio::test]
+async fn tasks_of_before_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("coco.db");
+    let database = Database::create(&path, Options::default()).unwrap();
+    let connection = database.migrator().await.unwrap();
+    Migrator::up(&connection, Some(4)).await.unwrap();
+    connection.close().await.unwrap();
+    let mut old = database.writer().await.unwrap();
+    sqlx::raw_sql(FOURTH).execute(&mut old).await.unwrap();
+
+    let address = format!("sqlite://{}", path.display());
+    let store = crate::SeaOrmStore::connect(&address).await.unwrap();
+    let task = Task {
+        command_id: id(1),
+        root_command_id: id(1),
+        position: 2,
+        task: "{}".into(),
+        created_at: at(3),
+        kept: true,
+        ended_at: Some(at(4)),
+        failure: Some("\"no\"".into()),
+    };
+    assert_eq!(store.tree(id(1)).await.unwrap().unwrap().tasks, [task]);
+}
+
 /// What the tables promise by themselves.
 #[tokio::test]
 async fn the_tables_keep_their_promises() {
@@ -267,6 +304,7 @@ async fn the_tables_keep_their_promises() {
         ("idx_event_deliveries_inbox", "(\"command_id\", \"number\") WHERE payload IS NOT NULL"),
         ("external_tasks", "PRIMARY KEY (\"command_id\", \"position\")"),
         ("external_tasks", "ON DELETE RESTRICT"),
+        ("external_tasks", "\"kept\" boolean NOT NULL DEFAULT TRUE"),
         ("idx_external_tasks_root_command_id", "(\"root_command_id\")"),
         ("command_entities", "\"hook_attempt\" integer NOT NULL DEFAULT 0"),
         ("command_entities", "\"resubmit_of\" blob(16) NULL"),

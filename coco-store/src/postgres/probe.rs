@@ -1,6 +1,8 @@
 //! Whether a server does what the store depends on. Some speak the protocol and accept the words, and
 //! do nothing.
 
+use std::sync::atomic::Ordering;
+
 use coco_core::store::StoreError;
 use sea_orm::sqlx::postgres::PgConnection;
 use sea_orm::sqlx::{self, AssertSqlSafe, Row};
@@ -15,7 +17,7 @@ const OLDEST: i32 = 130_000;
 /// A lock of a test: nobody waits for it.
 const TRY_LOCK: &str = "SELECT pg_try_advisory_xact_lock(1668243311, 2)";
 
-/// Makes sure that the server can be trusted.
+/// Makes sure that the server can be trusted; once for each store that is opened.
 ///
 /// # Errors
 /// [`StoreError::Unsuitable`], with what it does not do.
@@ -23,6 +25,9 @@ pub(super) async fn probe(
     server: &Server,
     connection: &mut PgConnection,
 ) -> Result<(), StoreError> {
+    if server.is_proven.load(Ordering::Relaxed) {
+        return Ok(());
+    }
     let unsuitable = |reason: String| Err(StoreError::Unsuitable(reason));
     let version = show(connection, "server_version_num").await?;
     if version.parse::<i32>().map_or(true, |version| version < OLDEST) {
@@ -48,7 +53,10 @@ pub(super) async fn probe(
         }
     })?;
     match found {
-        None => Ok(()),
+        None => {
+            server.is_proven.store(true, Ordering::Relaxed);
+            Ok(())
+        }
         Some(reason) => unsuitable(reason.to_owned()),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use coco_core::store::StoreError;
@@ -21,6 +23,8 @@ const READERS: u32 = 4;
 pub(crate) struct Server {
     connections: PgConnectOptions,
     pub(super) options: Options,
+    /// Whether it was found to do what the store depends on.
+    pub(super) is_proven: Arc<AtomicBool>,
 }
 
 /// Without the password.
@@ -50,7 +54,7 @@ impl Server {
             Durability::Full => connections,
             Durability::Relaxed => connections.options([("synchronous_commit", "off")]),
         };
-        Ok(Self { connections, options })
+        Ok(Self { connections, options, is_proven: Arc::default() })
     }
 
     /// The connections that read.

@@ -162,6 +162,7 @@ pub(super) fn outside(row: external_task::Model) -> Task {
         position: row.position,
         task: row.task.into(),
         created_at: Timestamp::from_micros(row.created_at),
+        kept: row.kept,
         ended_at: row.ended_at.map(Timestamp::from_micros),
         failure: row.failure.map(Into::into),
     }

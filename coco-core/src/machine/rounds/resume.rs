@@ -36,6 +36,7 @@ impl Tree {
             }
             return None;
         }
+        self.node(id).rounds().tasks.was_interrupted = !lost.engine_lives;
         if let Some(leave) = self.leave_lines_of_before(id) {
             self.emit(id, None, vec![leave], Vec::new());
         }

@@ -7,7 +7,7 @@ use crate::context::requests::Ask;
 use crate::id::CommandId;
 use crate::lock::{Lock, LockMode};
 use crate::machine::step::Step;
-use crate::machine::{Address, FlowEnd, Happened, Input, Loaded, Polled};
+use crate::machine::{Address, FlowEnd, Happened, Input, Loaded, Polled, Started};
 use crate::status::CommandStatus;
 
 /// When a wait of two seconds is over that began with the third input.
@@ -361,7 +361,7 @@ fn what_an_interrupted_run_of_a_leaf_waits_for_is_left_by_the_next() {
         step,
         reason,
         skipped: Vec::new(),
-        started: [].into(),
+        started: Started::default(),
         running,
     });
     asks(&mut hand, 1, "a");

@@ -109,7 +109,7 @@ fn undo_commands_of_all_attempts_are_run_once() {
 
 #[test]
 fn a_wait_that_was_skipped_behind_a_rejection_is_not_lost() {
-    use crate::machine::Loaded;
+    use crate::machine::{Loaded, Started};
     let mut hand = Hand::new();
     hand.submit("flow", &json!({}));
     let Ask::Child { position, mut child } = child(0, "leaf", 0) else { panic!("a child") };
@@ -128,7 +128,7 @@ fn a_wait_that_was_skipped_behind_a_rejection_is_not_lost() {
         step,
         reason,
         skipped,
-        started: [].into(),
+        started: Started::default(),
         running: [].into(),
     });
     assert!(out[0].starts_with("wake /0 at "), "{out:?}");

@@ -1,6 +1,7 @@
 //! The rounds of a callback: fan-out, one after the other, polls, and callbacks of one's own.
 
 mod lost;
+mod tasks;
 
 use serde_json::json;
 

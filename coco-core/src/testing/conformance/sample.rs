@@ -214,6 +214,7 @@ pub(super) fn task(command: u128, position: i32) -> Task {
         position,
         task: r#"{"host":7}"#.into(),
         created_at: Timestamp::from_micros(1_700_000_000_000_017),
+        kept: false,
         ended_at: None,
         failure: None,
     }

@@ -99,6 +99,7 @@ impl Ledger {
                 | Write::Handled(..)
                 | Write::Unsubscribe(_)
                 | Write::Task(_)
+                | Write::TaskKept(..)
                 | Write::TaskEnded(..) => {}
             }
         }

@@ -52,11 +52,17 @@ FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::text[]) \
 AS change(command_id, place, at, failure) \
 WHERE task.command_id = change.command_id AND task.position = change.place";
 
+const KEEP_TASKS: &str = "\
+UPDATE external_tasks AS task SET kept = true \
+FROM unnest($1::uuid[], $2::int[]) AS change(command_id, place) \
+WHERE task.command_id = change.command_id AND task.position = change.place";
+
 const INSERT_TASKS: &str = "\
 INSERT INTO external_tasks (\
-command_id, root_command_id, position, task, created_at, ended_at, failure) \
+command_id, root_command_id, position, task, created_at, kept, ended_at, failure) \
 SELECT * FROM unnest(\
-$1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::bigint[], $6::bigint[], $7::text[])";
+$1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::bigint[], $6::boolean[], $7::bigint[], \
+$8::text[])";
 
 pub(super) fn subscribe(plan: &Plan<'_, '_>) -> Statement {
     Ok(bound!(
@@ -120,6 +126,11 @@ pub(super) fn end_tasks(plan: &Plan<'_, '_>) -> Statement {
     Ok(bound.map(|bound| bound.touching(plan.tasks_ended.len())))
 }
 
+pub(super) fn keep_tasks(plan: &Plan<'_, '_>) -> Statement {
+    let bound = bound!(KEEP_TASKS, plan.tasks_kept.iter(), |(id, position)| uuid(*id), *position);
+    Ok(bound.map(|bound| bound.touching(plan.tasks_kept.len())))
+}
+
 pub(super) fn insert_tasks(plan: &Plan<'_, '_>) -> Statement {
     Ok(bound!(
         INSERT_TASKS,
@@ -129,6 +140,7 @@ pub(super) fn insert_tasks(plan: &Plan<'_, '_>) -> Statement {
         row.position,
         &*row.task,
         row.created_at.as_micros(),
+        row.kept,
         row.ended_at.map(Timestamp::as_micros),
         row.failure.as_deref(),
     ))

@@ -42,6 +42,10 @@ DELETE FROM event_subscriptions WHERE command_id IN (SELECT unhex(value) FROM js
 pub(crate) const DELETE_DELIVERIES: &str = "\
 DELETE FROM event_deliveries WHERE command_id IN (SELECT unhex(value) FROM json_each(?1))";
 
+pub(super) const KEEP_TASKS: &str = "\
+UPDATE external_tasks SET kept = TRUE FROM jsonb_each(?1) AS new \
+WHERE command_id = unhex(new.value ->> '$[0]') AND position = new.value ->> '$[1]'";
+
 pub(super) const UPDATE_TASKS: &str = "\
 UPDATE external_tasks SET ended_at = new.value ->> '$[2]', failure = new.value ->> '$[3]' \
 FROM jsonb_each(?1) AS new \
@@ -49,9 +53,9 @@ WHERE command_id = unhex(new.value ->> '$[0]') AND position = new.value ->> '$[1
 
 pub(super) const INSERT_TASKS: &str = "\
 INSERT INTO external_tasks (\
-command_id, root_command_id, position, task, created_at, ended_at, failure) \
+command_id, root_command_id, position, task, created_at, kept, ended_at, failure) \
 SELECT unhex(value ->> '$[0]'), unhex(value ->> '$[1]'), value ->> '$[2]', value ->> '$[3]', \
-value ->> '$[4]', value ->> '$[5]', value ->> '$[6]' \
+value ->> '$[4]', value ->> '$[5]', value ->> '$[6]', value ->> '$[7]' \
 FROM jsonb_each(?1)";
 
 /// What `PUBLISH` binds.
@@ -98,12 +102,13 @@ impl Serialize for Outside<'_> {
         let row = self.0;
         row!(
             serializer,
-            7,
+            8,
             Id(row.command_id),
             Id(row.root_command_id),
             row.position,
             *row.task,
             row.created_at,
+            row.kept,
             row.ended_at,
             row.failure.as_deref(),
         )

@@ -69,6 +69,7 @@ fn show_write(write: &Write) -> String {
         Write::Handled(id, last) => format!("handled {} {last}", path(*id)),
         Write::Unsubscribe(id) => format!("unsubscribe {}", path(*id)),
         Write::Task(task) => format!("task {} {}", path(task.command_id), task.position),
+        Write::TaskKept(id, position) => format!("task kept {} {position}", path(*id)),
         Write::TaskEnded(id, position, ..) => format!("task ended {} {position}", path(*id)),
         Write::Audit(audit) => format!("audit {} {}", audit.action, path(audit.command_id)),
     }

@@ -1,15 +1,13 @@
 //! The model's commits, and the trees that it reads.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::super::commands::{at_once, load, requests_of};
 use super::Runtime;
-use crate::context::requests::AskedChild;
-use crate::id::CommandId;
 use crate::lock::{Grant, LockRefusal};
 use crate::machine::step::{Step, Write};
-use crate::machine::{Address, Effect, Forgotten, Happened, Input, Loaded};
+use crate::machine::{Address, Effect, Forgotten, Happened, Input, Loaded, Started};
 use crate::store::{Committed, Outcome, Store};
 
 /// A queued step, with the effects that wait for it.
@@ -20,7 +18,7 @@ pub(super) type Queued = (Step, Vec<Effect>);
 pub(super) struct Reloading {
     step: Step,
     skipped: Vec<Step>,
-    started: HashMap<CommandId, AskedChild>,
+    started: Started,
     pub(super) happened: Vec<(Address, Happened)>,
 }
 
