@@ -1,10 +1,11 @@
-//! Random batches leave the same in the file and in memory, and are told the same.
+//! Random batches leave the same in every database as in memory, and are told the same.
 
 #[path = "support/forest.rs"]
 mod forest;
 #[allow(dead_code, reason = "nothing else is done to the file")]
 mod support;
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -245,58 +246,42 @@ async fn commit(store: &impl Store, lease: &Lease, steps: Arc<[Step]>) -> Commit
     committed
 }
 
-/// A file and a memory that are given the same.
-struct Pair {
-    _place: Place,
-    file: SeaOrmStore,
+/// A memory and databases that are given the same.
+struct Stores {
     memory: MemoryStore,
-    leases: (Lease, Lease),
-    /// The numbers of deliveries in memory, and in the file.
-    numbers: RefCell<BTreeMap<i64, i64>>,
+    lease: Lease,
+    databases: Vec<Database>,
 }
 
-impl Pair {
-    async fn new() -> Self {
+/// A database, and where it is.
+struct Database {
+    store: SeaOrmStore,
+    lease: Lease,
+    /// The numbers of deliveries in memory, and those that it has given.
+    numbers: RefCell<BTreeMap<i64, i64>>,
+    _place: Box<dyn Any>,
+}
+
+impl Database {
+    async fn new(store: SeaOrmStore, place: impl Any) -> Self {
+        let lease = store.acquire().await.unwrap();
+        Self { store, lease, numbers: RefCell::default(), _place: Box::new(place) }
+    }
+
+    async fn file() -> Self {
         let place = Place::new();
         let file = place.open_with(Options::default().durability(Durability::Relaxed)).await;
-        let memory = MemoryStore::default();
-        let leases = (file.acquire().await.unwrap(), memory.acquire().await.unwrap());
-        let pair = Self { _place: place, file, memory, leases, numbers: RefCell::default() };
-        pair.commit(COMMANDS.map(insert_of_forest).into(), "the forest").await;
-        pair
+        Self::new(file, place).await
     }
 
-    /// Both come to the same.
-    async fn commit(&self, steps: Arc<[Step]>, which: &str) -> Committed {
-        let expected = commit(&self.memory, &self.leases.1, Arc::clone(&steps)).await;
-        let before = brief(&self.locks_of_file().await);
-        let found = commit(&self.file, &self.leases.0, self.numbered(&steps)).await;
-        let what = format!("{which}\nBefore:\n{before}\nThen:\n{}", brief_steps(&steps));
-        assert_eq!(found, expected, "{what}");
-        let expected = sorted_locks(self.memory.locks(None).await.unwrap());
-        assert_eq!(self.locks_of_file().await, expected, "{what}");
-        let delivered: BTreeSet<_> = found.delivered.iter().map(|one| one.command).collect();
-        for command in delivered {
-            self.compare_inboxes(command, &what).await;
-        }
-        found
+    #[cfg(feature = "postgres")]
+    async fn server() -> Self {
+        let database = coco_store::TestDatabase::create().await;
+        let store = SeaOrmStore::connect(database.address()).await.expect("failed to connect");
+        Self::new(store, database).await
     }
 
-    /// The same, but for the numbers, which both count as they like.
-    async fn compare_inboxes(&self, command: CommandId, what: &str) -> Vec<Delivery> {
-        let expected = self.memory.inbox(command, 1000).await.unwrap();
-        let found = self.file.inbox(command, 1000).await.unwrap();
-        let events = |inbox: &[Delivery]| {
-            inbox.iter().map(|delivery| delivery.event.clone()).collect::<Vec<_>>()
-        };
-        assert_eq!(events(&found), events(&expected), "{what}");
-        assert!(found.is_sorted_by(|a, b| a.number < b.number), "{what}");
-        let both = expected.iter().zip(&found).map(|(memory, file)| (memory.number, file.number));
-        self.numbers.borrow_mut().extend(both);
-        expected
-    }
-
-    /// These steps, with the numbers that the file has given.
+    /// These steps, with the numbers that it has given.
     fn numbered(&self, steps: &[Step]) -> Arc<[Step]> {
         let numbers = self.numbers.borrow();
         let mut steps = steps.to_vec();
@@ -306,6 +291,75 @@ impl Pair {
             }
         }
         steps.into()
+    }
+
+    async fn locks(&self, behind: Option<CommandId>) -> LockRows {
+        sorted_locks(self.store.locks(behind).await.unwrap())
+    }
+}
+
+impl Stores {
+    async fn new() -> Self {
+        let memory = MemoryStore::default();
+        let lease = memory.acquire().await.unwrap();
+        let databases = vec![
+            Database::file().await,
+            #[cfg(feature = "postgres")]
+            Database::server().await,
+        ];
+        let stores = Self { memory, lease, databases };
+        stores.commit(COMMANDS.map(insert_of_forest).into(), "the forest").await;
+        stores
+    }
+
+    /// All come to the same.
+    async fn commit(&self, steps: Arc<[Step]>, which: &str) -> Committed {
+        let before = brief(&self.locks(None).await);
+        let what = format!("{which}\nBefore:\n{before}\nThen:\n{}", brief_steps(&steps));
+        let expected = commit(&self.memory, &self.lease, Arc::clone(&steps)).await;
+        let locks = self.locks(None).await;
+        for database in &self.databases {
+            let steps = database.numbered(&steps);
+            let found = commit(&database.store, &database.lease, steps).await;
+            assert_eq!(found, expected, "{what}");
+            assert_eq!(database.locks(None).await, locks, "{what}");
+        }
+        let delivered: BTreeSet<_> = expected.delivered.iter().map(|one| one.command).collect();
+        for command in delivered {
+            self.compare_inboxes(command, &what).await;
+        }
+        expected
+    }
+
+    /// The same, but for the numbers, which all count as they like.
+    async fn compare_inboxes(&self, command: CommandId, what: &str) -> Vec<Delivery> {
+        let expected = self.memory.inbox(command, 1000).await.unwrap();
+        let events = |inbox: &[Delivery]| {
+            inbox.iter().map(|delivery| delivery.event.clone()).collect::<Vec<_>>()
+        };
+        for database in &self.databases {
+            let found = database.store.inbox(command, 1000).await.unwrap();
+            assert_eq!(events(&found), events(&expected), "{what}");
+            assert!(found.is_sorted_by(|a, b| a.number < b.number), "{what}");
+            let both = expected.iter().zip(&found);
+            let both = both.map(|(memory, found)| (memory.number, found.number));
+            database.numbers.borrow_mut().extend(both);
+        }
+        expected
+    }
+
+    /// What is stored of the tree of a root, and beside it.
+    async fn compare(&self, root: CommandId, what: &str) -> usize {
+        let waiting = self.compare_inboxes(root, what).await;
+        let tree = self.memory.tree(root).await.unwrap().map(sorted);
+        let audit = self.memory.audit(root).await.unwrap();
+        let locks = self.locks(Some(root)).await;
+        for database in &self.databases {
+            assert_eq!(database.store.tree(root).await.unwrap().map(sorted), tree, "{what}");
+            assert_eq!(database.store.audit(root).await.unwrap(), audit, "{what}");
+            assert_eq!(database.locks(Some(root)).await, locks, "{what}");
+        }
+        waiting.len()
     }
 
     /// What waits in the inboxes in memory.
@@ -318,8 +372,8 @@ impl Pair {
         inboxes
     }
 
-    async fn locks_of_file(&self) -> LockRows {
-        sorted_locks(self.file.locks(None).await.unwrap())
+    async fn locks(&self, behind: Option<CommandId>) -> LockRows {
+        sorted_locks(self.memory.locks(behind).await.unwrap())
     }
 }
 
@@ -335,32 +389,25 @@ fn seeds(usual: u64) -> u64 {
 #[tokio::test]
 async fn random_batches_leave_the_same_as_in_memory() {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for seed in 0..seeds(40) {
+    for seed in 0..seeds(25) {
         let (mut dice, mut next_root) = (Dice(seed), 1000);
-        let pair = Pair::new().await;
-        for batch in 0..25 {
-            let rows = pair.locks_of_file().await;
+        let stores = Stores::new().await;
+        for batch in 0..40 {
+            let rows = stores.locks(None).await;
             let forest = Forest::new(&mut dice, &rows);
-            let inboxes = pair.inboxes(next_root).await;
+            let inboxes = stores.inboxes(next_root).await;
             let mut random = Steps { forest, next_root: &mut next_root, inboxes };
             let steps: Arc<[Step]> = (0..=random.below(9)).map(|_| random.step()).collect();
-            let committed = pair.commit(steps, &format!("seed {seed}, batch {batch}")).await;
+            let committed = stores.commit(steps, &format!("seed {seed}, batch {batch}")).await;
             *seen.entry("delivered").or_default() += committed.delivered.len();
             let is_rejected = |outcome: &Outcome| matches!(outcome, Outcome::Rejected(_));
             if committed.outcomes.iter().any(is_rejected) {
                 *seen.entry("delivered apart").or_default() += committed.delivered.len();
             }
         }
-        for n in COMMANDS.into_iter().chain(1001..=next_root) {
-            let expected = pair.memory.tree(id(n)).await.unwrap().map(sorted);
-            assert_eq!(pair.file.tree(id(n)).await.unwrap().map(sorted), expected, "seed {seed}");
-            let waiting = pair.compare_inboxes(id(n), &format!("seed {seed}")).await;
-            *seen.entry("waiting").or_default() += waiting.len();
-            let expected = pair.memory.audit(id(n)).await.unwrap();
-            assert_eq!(pair.file.audit(id(n)).await.unwrap(), expected, "seed {seed}");
-            let expected = sorted_locks(pair.memory.locks(Some(id(n))).await.unwrap());
-            let found = sorted_locks(pair.file.locks(Some(id(n))).await.unwrap());
-            assert_eq!(found, expected, "seed {seed}");
+        for command in all(next_root) {
+            let waiting = stores.compare(command, &format!("seed {seed}")).await;
+            *seen.entry("waiting").or_default() += waiting;
         }
     }
     for kind in ["delivered", "delivered apart", "waiting"] {
@@ -372,14 +419,14 @@ async fn random_batches_leave_the_same_as_in_memory() {
 #[tokio::test]
 async fn random_requests_are_decided_as_in_memory() {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for seed in 0..seeds(60) {
+    for seed in 0..seeds(40) {
         let mut dice = Dice(seed);
-        let pair = Pair::new().await;
+        let stores = Stores::new().await;
         for batch in 0..40 {
-            let rows = pair.locks_of_file().await;
+            let rows = stores.locks(None).await;
             let mut forest = Forest::new(&mut dice, &rows);
             let steps: Arc<[Step]> = (0..=forest.dice.below(9)).map(|_| forest.step()).collect();
-            let committed = pair.commit(steps, &format!("seed {seed}, batch {batch}")).await;
+            let committed = stores.commit(steps, &format!("seed {seed}, batch {batch}")).await;
             *seen.entry("granted").or_default() += committed.granted.len();
             for outcome in &committed.outcomes {
                 let kind = match outcome {
