@@ -78,8 +78,11 @@ impl Tree {
         mut writes: Vec<Write>,
         mut effects: Vec<Effect>,
     ) -> Option<CommandId> {
+        // What a lost step has said of a cancel may be known, and not stored.
+        let is_stored = |id: &CommandId| self.nodes[id].progress.cancelled.is_some();
+        let is_stored = is_stored(&id) || self.ancestors(id).iter().any(is_stored);
         let node = self.node(id);
-        if node.cancelled.is_none() {
+        if !is_stored {
             node.progress.cancelled = Some(failure_json(failure));
             if node.progress.status == CommandStatus::Stuck {
                 node.unpark();

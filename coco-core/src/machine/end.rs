@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::input::Effect;
-use super::launch::launch;
 use super::node::failure_json;
 use super::step::Write;
 use super::tree::{Tree, Turn};
@@ -78,13 +77,12 @@ impl Tree {
             (None, None) => {
                 node.become_status(CommandStatus::Succeeded);
                 let launched = next.map(|next| next.launched).unwrap_or_default();
-                if !launched.is_empty() {
-                    let (rows, effects) = launch(turn, launched);
-                    let write = Write::Update(id, Box::new(node.progress.clone()));
-                    let writes = std::iter::once(write).chain(rows).collect();
-                    self.emit(id, None, writes, effects);
+                let (rows, effects) = self.launch(turn, id, launched);
+                let next = self.conclude_with(turn, id, rows);
+                if !effects.is_empty() {
+                    self.emit(id, None, Vec::new(), effects);
                 }
-                self.conclude(turn, id)
+                next
             }
         }
     }
@@ -93,7 +91,9 @@ impl Tree {
     pub(super) fn ran(&mut self, turn: &mut Turn<'_>, id: CommandId) {
         self.free_place(turn, id);
         self.leave_lines(turn, id);
-        self.node(id).progress.wake_at = None;
+        let node = self.node(id);
+        node.progress.wake_at = None;
+        node.take_last_said();
         if let Some(when) = self.nodes[&id].deadline() {
             turn.perform(Effect::Disarm { command: id, when });
         }

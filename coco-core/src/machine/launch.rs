@@ -4,22 +4,31 @@
 use super::flow::launch_name;
 use super::input::Effect;
 use super::node::Node;
-use super::step::{Step, Write};
+use super::step::Write;
 use super::tree::{Tree, Turn};
 use crate::context::requests::AskedChild;
+use crate::entity::CommandEntity;
 use crate::id::CommandId;
 
-/// The rows of trees that are launched, and what makes them begin.
-pub(super) fn launch(
+/// The rows of trees that are launched.
+fn rows(
     turn: &Turn<'_>,
     launched: Vec<(CommandId, AskedChild)>,
-) -> (Vec<Write>, Vec<Effect>) {
-    let rows = launched.into_iter().filter_map(|(id, root)| {
+) -> impl Iterator<Item = CommandEntity> {
+    launched.into_iter().filter_map(|(id, root)| {
         let AskedChild { spec, locks, parameters, .. } = root;
         let node = Node::new(spec, None, 0, parameters.ok()?, turn.now, locks);
-        Some((Write::Insert(Box::new(node.row(id, id))), Effect::NoRoom { root: id }))
+        Some(node.row(id, id))
+    })
+}
+
+/// What stores these rows, and what makes the trees begin.
+fn insert(rows: impl Iterator<Item = CommandEntity>) -> (Vec<Write>, Vec<Effect>) {
+    let inserts = rows.map(|row| {
+        let root = row.command_id;
+        (Write::Insert(Box::new(row)), Effect::NoRoom { root })
     });
-    rows.unzip()
+    inserts.unzip()
 }
 
 impl Tree {
@@ -32,26 +41,39 @@ impl Tree {
         root: AskedChild,
     ) {
         let name = launch_name(root.spec.name).into();
-        let (mut writes, effects) = launch(turn, vec![(id.child(self.root, position), root)]);
+        let (mut writes, effects) = insert(rows(turn, vec![(id.child(self.root, position), root)]));
         writes.push(self.ended_once(turn.now, id, position, name, None, Ok("null".into())));
         self.emit(id, None, writes, effects);
     }
 
-    /// What other commands than flows had launched in a step that was lost.
-    pub(super) fn launch_again(&mut self, step: &Step) {
-        if self.nodes.get(&step.command).is_none_or(|node| node.flow.is_some()) {
-            return;
-        }
-        let is_launched =
-            |write: &&Write| matches!(write, Write::Insert(row) if row.parent_command_id.is_none());
-        let writes: Vec<_> = step.writes.iter().filter(is_launched).cloned().collect();
-        let effects = writes.iter().filter_map(|write| match write {
-            Write::Insert(row) => Some(Effect::NoRoom { root: row.command_id }),
-            _ => None,
-        });
-        let effects: Vec<_> = effects.collect();
-        if !writes.is_empty() {
-            self.emit(step.command, None, writes, effects);
-        }
+    /// What a command launches that is no flow: to be stored with what it says. Where its step was
+    /// lost, the rows of that come again.
+    pub(super) fn launch(
+        &mut self,
+        turn: &Turn<'_>,
+        id: CommandId,
+        launched: Vec<(CommandId, AskedChild)>,
+    ) -> (Vec<Write>, Vec<Effect>) {
+        let lost = self.lost_launches.extract_if(.., |(by, _)| *by == id).map(|(_, row)| row);
+        insert(lost.chain(rows(turn, launched)))
     }
+
+    /// Keeps what a lost step had launched until what its command says is stored.
+    pub(super) fn launches_again(&mut self, id: CommandId, rows: Vec<CommandEntity>) {
+        self.lost_launches.extend(rows.into_iter().map(|row| (id, row)));
+    }
+
+    /// Whether a lost step of a command had launched something.
+    pub(super) fn has_lost_launches(&self, id: CommandId) -> bool {
+        self.lost_launches.iter().any(|(by, _)| *by == id)
+    }
+}
+
+/// The rows of trees that are launched by a step of a command.
+pub(super) fn launched_by(writes: &[Write]) -> Vec<CommandEntity> {
+    let rows = writes.iter().filter_map(|write| match write {
+        Write::Insert(row) if row.parent_command_id.is_none() => Some((**row).clone()),
+        _ => None,
+    });
+    rows.collect()
 }

@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::input::Started;
+use super::launch::launched_by;
 use super::load::read_failure;
 use super::node::{Node, failure_json};
 use super::step::{Step, Write};
 use super::tree::{Tree, Turn};
+use crate::callback::CallbackKind;
 use crate::context::requests::{AskedChild, Ended};
 use crate::entity::{CommandEntity, Progress, Undo};
 use crate::erased::{Hooks, Next, Reply};
@@ -100,14 +102,14 @@ impl Tree {
                 _ => {}
             }
         }
-        for step in &skipped.steps {
-            self.launch_again(step);
-        }
         let mut children = skipped.started.children.into_iter().collect();
+        let mut again = Vec::new();
         for (writes, (id, progress)) in skipped.steps.iter().flat_map(updates) {
             let Some(node) = self.nodes.get_mut(&id).filter(|node| node.flow.is_none()) else {
                 continue;
             };
+            let launched = launched_by(writes);
+            let is_first = !lost.finished.contains_key(&id);
             let [before, after] = [node.progress.status, progress.status];
             let waits = before == CommandStatus::Active && after == before;
             if node.rounds.is_some() && !(waits && progress.wake_at.is_some()) {
@@ -116,9 +118,15 @@ impl Tree {
                     Write::Handled(command, last) if *command == id => Some(*last),
                     _ => None,
                 });
-                let is_ready = progress.status != CommandStatus::Active;
+                // The last of its rounds is always ready, but it may launch something.
+                let is_ready = progress.status != CommandStatus::Active
+                    || node.spec.callback == CallbackKind::ConcurrentChildren;
                 let next = Next { started, is_ready, handled, launched: Vec::new() };
-                node.round_was_lost(progress, next, id, &mut lost);
+                let launches = !launched.is_empty();
+                node.round_was_lost(progress, next, launches, id, &mut lost);
+                if is_first && lost.finished.contains_key(&id) {
+                    again.push((id, launched));
+                }
                 continue;
             }
             if let Some(reply) = reply_of(progress) {
@@ -127,12 +135,16 @@ impl Tree {
                     node.cancelled.get_or_insert_with(|| Arc::new(read_failure(failure)));
                 }
                 lost.finished.entry(id).or_insert(reply);
+                if is_first {
+                    again.push((id, launched));
+                }
             } else if waits && progress.wake_at.is_some() && !lost.finished.contains_key(&id) {
                 node.progress.clone_from(progress);
                 let write = Write::Update(id, Box::new(progress.clone()));
                 self.emit(id, None, vec![write], Vec::new());
             }
         }
+        again.into_iter().for_each(|(id, rows)| self.launches_again(id, rows));
         lost
     }
 
@@ -219,12 +231,19 @@ fn started_by(
 
 impl Node {
     /// What it had done is not stored: it is done again, as far as it is known.
-    fn round_was_lost(&mut self, progress: &Progress, next: Next, id: CommandId, lost: &mut Lost) {
+    fn round_was_lost(
+        &mut self,
+        progress: &Progress,
+        next: Next,
+        launches: bool,
+        id: CommandId,
+        lost: &mut Lost,
+    ) {
         let before = &self.progress;
         let is_same = (before.status, &before.state, &before.return_value, before.seen)
             == (progress.status, &progress.state, &progress.return_value, progress.seen);
         let has_tasks = self.rounds.as_deref().is_some_and(|rounds| rounds.tasks.has_added());
-        if is_same && next.started.is_empty() && next.handled.is_none() && !has_tasks {
+        if is_same && !next.has_orders() && !launches && !has_tasks {
             return;
         }
         let has_failed = !before.executed && progress.status == before.status;

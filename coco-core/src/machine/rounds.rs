@@ -14,13 +14,14 @@
 //! ```
 
 mod failed;
+mod last;
 mod resume;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::last::LastSaid;
 use super::input::{Address, Effect, RunKind, Stored};
-use super::launch::launch;
 use super::node::Node;
 use super::rest::Quiet;
 use super::step::Write;
@@ -65,6 +66,8 @@ pub(super) struct Rounds {
     pub(super) started: Vec<(CommandId, AskedChild)>,
     /// `execute` has failed, and the callback says when the command does.
     outlives_failure: bool,
+    /// What the last round has said, where that is stored with the end.
+    last: Option<Box<LastSaid>>,
 }
 
 /// Where the rounds of a command stand.
@@ -200,8 +203,12 @@ impl Rounds {
         self.is_due |= all_over;
     }
 
+    /// It has failed: what comes now takes up no place.
     pub(super) fn is_due_now(&mut self) {
         self.is_due = true;
+        if self.waits_for_place() {
+            self.state = State::Waiting;
+        }
     }
 
     /// It is `when`.
@@ -307,6 +314,7 @@ impl Tree {
         id: CommandId,
         reply: Reply,
     ) -> Option<CommandId> {
+        let launches_again = self.has_lost_launches(id);
         let node = self.node(id);
         let State::Running(seen) = node.rounds.as_deref()?.state else { return None };
         node.rounds().state = State::Waiting;
@@ -314,6 +322,7 @@ impl Tree {
         let node = self.node(id);
         let Reply { result, state, hooks, next, .. } = reply;
         let has_executed = node.progress.executed;
+        let mut before = LastSaid::of(&node.progress);
         let output = match result {
             Ok(output) => output,
             Err(_) if !has_executed => {
@@ -352,17 +361,23 @@ impl Tree {
         }
         if next.is_ready && next.started.is_empty() && !rounds.tasks.has_open() {
             rounds.state = State::Over;
-            if node.open_children == 0 && next.launched.is_empty() {
+            let launches = launches_again || !next.launched.is_empty();
+            if node.open_children == 0 && !launches {
                 return Some(id);
             }
-            // Stored with the end: after a restart before that it is heard again.
-            if next.handled.is_some() && next.launched.is_empty() {
+            // Stored with the end: after a restart before that it is heard again. What a lost end
+            // says may be of events too.
+            let may_be_of_events = next.handled.is_some() || rounds.listens;
+            if may_be_of_events && !launches {
+                before.exchange(&mut node.progress);
+                rounds.last = Some(Box::new(before));
                 return Some(id);
             }
         }
         let pace = node.spec.poll;
         let rounds = node.rounds();
-        if is_changed || next.has_orders() || rounds.tasks.has_added() {
+        let has_tasks = rounds.tasks.has_added();
+        if is_changed || launches_again || has_tasks || next.has_orders() {
             rounds.pause = pace.first();
             self.store_round(turn, id, next);
         } else {
@@ -404,8 +419,10 @@ impl Tree {
         rounds.state = State::Running(rounds.ended.len());
         match call {
             NextCall::Inbox => rounds.has_events = false,
-            NextCall::Tasks | NextCall::Round => {
-                (rounds.is_due, rounds.tasks.was_interrupted) = (false, false);
+            NextCall::Tasks => (rounds.is_due, rounds.tasks.was_interrupted) = (false, false),
+            NextCall::Round => {
+                (rounds.is_due, rounds.has_rested) = (false, false);
+                rounds.tasks.was_interrupted = false;
             }
         }
         let outcomes = Outcomes::new(Arc::clone(&rounds.ended), rounds.seen);
@@ -430,7 +447,7 @@ impl Tree {
         writes.extend(next.handled.map(|last| Write::Handled(id, last)));
         let kept = self.node(id).rounds().tasks.keep();
         writes.extend(kept.into_iter().map(|position| Write::TaskKept(id, position)));
-        let (launched, mut runs) = launch(turn, next.launched);
+        let (launched, mut runs) = self.launch(turn, id, next.launched);
         writes.extend(launched);
         let mut waiting = Vec::new();
         let (root, started) = (self.root, next.started);

@@ -115,8 +115,9 @@ impl Tree {
         }
         let is_due = node.progress.wake_at.is_some_and(|at| at <= turn.now);
         let (status, is_asking) = (node.progress.status, node.asked_at.is_some());
+        let is_in_line = node.in_line.is_some();
         match status {
-            CommandStatus::NotStarted if !is_asking => self.start(turn, id),
+            CommandStatus::NotStarted if !is_asking && !is_in_line => self.start(turn, id),
             CommandStatus::Active if node.progress.executed => self.place_for_rounds(turn, id),
             CommandStatus::Active if is_due && self.has_place(turn, id) => self.run_again(id),
             _ => {}

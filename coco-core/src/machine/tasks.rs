@@ -222,17 +222,16 @@ impl Tree {
         let (has_open, has_executed) = (node.has_open_tasks(), node.progress.executed);
         let pace = node.spec.poll;
         node.rounds().tasks_were_asked(some_are_over, !has_open, pace);
-        if some_are_over {
-            self.emit(id, None, writes, Vec::new());
-        }
-        let node = &self.nodes[&id];
         let goes_on = node.progress.status == CommandStatus::Active && node.cancelled.is_none();
         match failed {
+            // One step: a restart in between would go on.
             Some(failure) if goes_on && has_executed => {
-                return self.round_failed(turn, id, failure.of(id).fitting());
+                return self.failed_by(turn, id, failure.of(id).fitting(), writes);
             }
-            _ => self.arm(turn, id),
+            _ if some_are_over => self.emit(id, None, writes, Vec::new()),
+            _ => {}
         }
+        self.arm(turn, id);
         Some(id)
     }
 

@@ -11,6 +11,7 @@ use super::limits::Limits;
 use super::locks::refusal_failure;
 use super::node::Node;
 use super::step::{Step, Write};
+use crate::entity::CommandEntity;
 use crate::erased::Reply;
 use crate::failure::Failure;
 use crate::id::CommandId;
@@ -65,14 +66,28 @@ pub(super) struct Tree {
     pub(super) rest: Option<u64>,
     /// Whether it only waits to be polled.
     pub(super) is_idle: bool,
+    /// What lost steps had launched, each with its command.
+    pub(super) lost_launches: Vec<(CommandId, CommandEntity)>,
 }
 
 impl Tree {
     pub(super) fn empty(root: CommandId) -> Self {
         let (nodes, held) = (FxHashMap::default(), Vec::new());
         let (end_order, polls, hold, is_announced) = (0, 0, 0, false);
-        let (gate, rest, is_idle) = (Gate::Open, None, false);
-        Self { root, nodes, end_order, polls, held, hold, is_announced, gate, rest, is_idle }
+        let (gate, rest, is_idle, lost_launches) = (Gate::Open, None, false, Vec::new());
+        Self {
+            root,
+            nodes,
+            end_order,
+            polls,
+            held,
+            hold,
+            is_announced,
+            gate,
+            rest,
+            is_idle,
+            lost_launches,
+        }
     }
 
     pub(super) fn handle(&mut self, turn: &mut Turn<'_>, command: CommandId, what: Happened) {

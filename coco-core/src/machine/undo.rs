@@ -23,6 +23,16 @@ impl Tree {
     /// Its own outcome stands: stores that, and lets come what comes next. Gives the parent, if
     /// that was the end.
     pub(super) fn conclude(&mut self, turn: &mut Turn<'_>, id: CommandId) -> Option<CommandId> {
+        self.conclude_with(turn, id, Vec::new())
+    }
+
+    /// The same, where this is stored with its outcome.
+    pub(super) fn conclude_with(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: CommandId,
+        mut writes: Vec<Write>,
+    ) -> Option<CommandId> {
         let node = self.node(id);
         let has_succeeded = node.progress.status == CommandStatus::Succeeded;
         if has_succeeded && node.parent.is_some() {
@@ -33,10 +43,10 @@ impl Tree {
             };
         }
         if self.next_ending(id).is_none() {
-            return self.end(turn, id, Vec::new());
+            return self.end(turn, id, writes);
         }
         let node = &self.nodes[&id];
-        let mut writes = vec![Write::Update(id, Box::new(node.progress.clone()))];
+        writes.push(Write::Update(id, Box::new(node.progress.clone())));
         if has_succeeded && node.locks.scope() != LockScope::Command {
             writes.extend(self.let_locks_go(id));
         }

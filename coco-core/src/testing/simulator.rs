@@ -1,10 +1,11 @@
 //! A simulator of the engine: random trees over the real decisions, in virtual time.
 //!
 //! Trees of random commands run side by side: flows that follow a script derived from their
-//! parameters, leaves that register undo commands, fail, take long or are tried again. What happens
-//! next is rolled from one seed: some code goes on, the engine hears of it, a part of the queue is
-//! committed, time passes, an operator cancels, retries or abandons something, a step is rejected,
-//! the engine stops or dies. The machine and the store in memory are the real ones; everything
+//! parameters, leaves that register undo commands, fail, take long or are tried again, callbacks that
+//! listen for events and have tasks outside, and trees that any of them launch. What happens next is
+//! rolled from one seed: some code goes on, the engine hears of it, a part of the queue is committed,
+//! time passes, events are published, an operator cancels, retries or abandons something, a step is
+//! rejected, the engine stops or dies, while the outside goes on. The machine and the store in memory are the real ones; everything
 //! around them is a model with one thread and no clock, so the same seed gives the same report.
 //!
 //! ```text
@@ -19,8 +20,11 @@
 
 pub(crate) mod commands;
 mod dice;
+mod events;
+mod launches;
 mod ledger;
 mod oracle;
+mod outside;
 mod report;
 mod rounds;
 mod runtime;

@@ -30,14 +30,26 @@ impl Tree {
         id: CommandId,
         failure: Failure,
     ) -> Option<CommandId> {
+        self.failed_by(turn, id, failure, Vec::new())
+    }
+
+    /// The same, where this is stored with it.
+    pub(in crate::machine) fn failed_by(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: CommandId,
+        failure: Failure,
+        mut writes: Vec<Write>,
+    ) -> Option<CommandId> {
         self.ran(turn, id);
         let node = self.node(id);
         node.fail(CommandStatus::ExecutionFailed, failure);
         if node.is_drained() {
-            return self.failed(turn, id);
+            node.become_status(CommandStatus::Failed);
+            return self.conclude_with(turn, id, writes);
         }
-        let write = Write::Update(id, Box::new(node.progress.clone()));
-        self.emit(id, None, vec![write], Vec::new());
+        writes.push(Write::Update(id, Box::new(node.progress.clone())));
+        self.emit(id, None, writes, Vec::new());
         self.stop_tasks(turn, id);
         None
     }

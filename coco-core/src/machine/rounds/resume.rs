@@ -18,9 +18,14 @@ impl Tree {
     ) -> Option<CommandId> {
         // Where its code runs, no round was lost, but an order for it.
         let runs = lost.running.contains(&id);
-        let finished = lost.finished.remove(&id).filter(|_| !runs);
+        // Nor does what has failed, and waits until its tasks are over.
+        let stops_tasks = self.nodes[&id].stops_tasks();
+        let finished = lost.finished.remove(&id).filter(|_| !runs && !stops_tasks);
         if runs || finished.is_some() {
-            self.take_place(turn, id);
+            // What has failed has given its place back.
+            if self.nodes[&id].progress.status == CommandStatus::Active {
+                self.take_place(turn, id);
+            }
             let waits = self.nodes[&id].spec.callback.waits_for_children();
             let rounds = self.node(id).rounds();
             // Where all children had ended when it began, it was given them all.

@@ -160,3 +160,13 @@ fn nothing_begins_when_the_engine_stops() {
     let out = hand.ran("/", ok("1"));
     assert_eq!(out, ["[/ ended_successfully a1 o1] -> ended 1"]);
 }
+
+#[test]
+fn who_is_in_line_for_locks_asks_for_no_place() {
+    let mut hand = Hand::new();
+    hand.submit("single", &json!({ "x": ["a"], "wait": true }));
+    hand.queued("/", 0, None);
+    // As it had waited for one before its tree was read again.
+    assert_eq!(hand.say("/", Happened::Place), Vec::<String>::new());
+    assert!(begins(&hand.has_locks("/", 0), "/"), "it takes one when it has its locks");
+}

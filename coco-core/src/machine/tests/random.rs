@@ -89,3 +89,11 @@ fn order_after_order() {
     let faults = Faults { order: 6, divergence: 40, ..Faults::NONE };
     drive(4000..4006, 2_000, |seed| Simulation::new(seed).faults(faults));
 }
+
+/// The last round of a fan-out that launched a tree was lost, and came to no end when it was said
+/// again.
+#[test]
+fn a_lost_last_round_that_launches_is_the_last_again() {
+    let faults = Faults { rejection: 8, ..Faults::NONE };
+    drive(6066..6067, 1500, |seed| Simulation::new(seed).faults(faults));
+}

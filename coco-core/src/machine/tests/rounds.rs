@@ -1,5 +1,6 @@
 //! The rounds of a callback: fan-out, one after the other, polls, and callbacks of one's own.
 
+mod events;
 mod lost;
 mod tasks;
 

@@ -56,7 +56,10 @@ static SPECS: [Spec; 21] = [
         timeout: MINUTE,
         ..spec("single next", CallbackKind::NextOperation, true, LockScope::None)
     },
-    spec("polled", CallbackKind::Polling, false, LockScope::Execution),
+    Spec {
+        event_timeout: Duration::from_secs(45),
+        ..spec("polled", CallbackKind::Polling, false, LockScope::Execution)
+    },
     Spec { timeout: TEN, ..spec("timed polled", CallbackKind::Polling, true, LockScope::None) },
     Spec {
         concurrency: TWO,
@@ -72,6 +75,8 @@ static SPECS: [Spec; 21] = [
 ];
 const THRICE: Retry = Retry::new(3);
 const TEN: Option<Duration> = Some(Duration::from_secs(10));
+/// A command waits as long for an event.
+const SEVEN: Duration = Duration::from_secs(7);
 const MINUTE: Option<Duration> = Some(Duration::from_secs(60));
 const TWO: Option<NonZeroU32> = NonZeroU32::new(2);
 const ONE: Option<NonZeroU32> = NonZeroU32::new(1);
@@ -83,7 +88,7 @@ const fn spec(
     scope: LockScope,
 ) -> Spec {
     let (wait, retry, timeout, concurrency) = (LockWait::No, None, None, None);
-    let (poll, event_timeout) = (Pace::DEFAULT, crate::callback::EVENT_TIMEOUT);
+    let (poll, event_timeout) = (Pace::DEFAULT, SEVEN);
     Spec {
         name,
         callback,

@@ -1,15 +1,20 @@
 //! What is stored, and what may be stored beside it: each step is checked when it is applied.
 
+mod events;
 mod intervals;
+mod launches;
 mod line;
 mod locks;
 mod rounds;
+mod tasks;
 mod undo;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use self::events::EventBook;
 use self::locks::LockBook;
+use self::tasks::TaskBook;
 use super::commands::{json, spec_of};
 use super::oracle::outcome;
 use super::script;
@@ -33,7 +38,11 @@ pub(super) struct Ledger {
     pub(super) audits: Vec<Audit>,
     pub(super) keys: HashMap<Arc<str>, CommandId>,
     pub(super) children: HashMap<CommandId, Vec<CommandId>>,
+    /// The roots that each has launched.
+    launched: HashMap<CommandId, Vec<CommandId>>,
     locks: LockBook,
+    events: EventBook,
+    tasks: TaskBook,
     end_orders: HashMap<CommandId, i64>,
     /// False when the engine before this one stopped cleanly.
     pub(super) counts_deaths: bool,
@@ -50,6 +59,9 @@ pub(super) struct Ledger {
     pub(super) convictions: usize,
     pub(super) timeouts: usize,
     pub(super) compensations: usize,
+    pub(super) heard: usize,
+    pub(super) launches: usize,
+    pub(super) tasks_ended: usize,
     pub(super) queued: usize,
     pub(super) grants: usize,
     pub(super) deadlocks: usize,
@@ -61,10 +73,14 @@ impl Ledger {
     pub(super) fn applied(&mut self, step: &Step) {
         let runs = self.runs_of_leaves(step);
         self.check_round_step(step);
+        self.check_launches(step);
         for write in &step.writes {
             match write {
                 Write::Insert(row) => self.insert(row),
-                Write::Update(id, progress) => self.update(*id, progress),
+                Write::Update(id, progress) => {
+                    self.check_heard(step, *id, progress);
+                    self.update(*id, progress);
+                }
                 Write::Once(once) => {
                     assert!(self.is_open(once.command_id), "a result for an ended flow: {once:?}");
                     self.check_lock_result(once);
@@ -90,17 +106,19 @@ impl Ledger {
                     entry.compensated_at = Some(crate::Timestamp::default());
                 }
                 Write::Audit(audit) => self.audits.push((**audit).clone()),
+                Write::Subscribe(_)
+                | Write::Publish(_)
+                | Write::Handled(..)
+                | Write::Unsubscribe(_) => self.about_events(write),
+                Write::Task(task) => self.has_task(task),
+                Write::TaskKept(id, position) => self.task_kept(*id, *position),
+                Write::TaskEnded(id, position, _, failure) => {
+                    self.task_ended(*id, *position, failure.as_ref());
+                }
                 Write::Release(_)
                 | Write::Pass { .. }
                 | Write::LeaveLine(..)
-                | Write::ReleaseOne { .. }
-                | Write::Subscribe(_)
-                | Write::Publish(_)
-                | Write::Handled(..)
-                | Write::Unsubscribe(_)
-                | Write::Task(_)
-                | Write::TaskKept(..)
-                | Write::TaskEnded(..) => {}
+                | Write::ReleaseOne { .. } => {}
             }
         }
         for write in &step.writes {
@@ -250,6 +268,7 @@ impl Ledger {
             assert!(newer.callback_notified);
         }
         self.check_own_undo(id, &before, newer);
+        self.check_tasks(id, newer);
         self.rows.get_mut(&id).expect("it is here").progress.overlay(newer);
         if to.is_terminal() {
             self.locks.log.ends.insert(id, self.locks.log.commit);
@@ -357,7 +376,8 @@ impl Ledger {
     pub(super) fn check_stored(&self, flow: Address, positions: &[i32]) {
         for position in positions {
             let child = flow.command.child(flow.root, *position);
-            let is_stored = match self.rows.get(&child) {
+            let row = self.rows.get(&child).filter(|row| row.parent_command_id.is_some());
+            let is_stored = match row {
                 Some(row) => row.progress.status.is_terminal(),
                 None => {
                     let key = (flow.command, *position);

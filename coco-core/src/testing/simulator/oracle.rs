@@ -142,9 +142,18 @@ impl Ledger {
                 assert_eq!(stored.command_parameters, undo.parameters);
             }
             Ask::Dropped { .. } => {}
-            Ask::OnceEnded { .. } | Ask::Launch { .. } => {
-                unreachable!("a script runs no step and launches nothing")
+            Ask::Launch { position, root } => {
+                let once = self.onces.get(&(row.command_id, *position));
+                let id = row.command_id.child(row.root_command_id, *position);
+                let is_launched = once.is_some_and(|once| once.failure.is_none());
+                assert_eq!(self.has_launched(row.command_id, id), is_launched, "{id}");
+                if is_launched {
+                    let stored = &self.rows[&id];
+                    assert_eq!(stored.command_type, root.spec.name);
+                    assert_eq!(Ok(&stored.command_parameters), root.parameters.as_ref());
+                }
             }
+            Ask::OnceEnded { .. } => unreachable!("a script runs no step"),
         }
     }
 
@@ -194,11 +203,12 @@ impl Ledger {
         ended.sort_unstable_by_key(|child| child.end_order);
 
         let mut said = rounds::begin(name, &parameters);
-        let (mut started, mut before) = (Vec::new(), 0);
+        let (mut started, mut launched, mut before) = (Vec::new(), Vec::new(), 0);
         let waits = spec_of(name).callback.waits_for_children();
         let log = rounds::log(&stored);
         for (round, length) in log.iter().enumerate() {
             started.append(&mut said.started);
+            launched.append(&mut said.launched);
             assert!(*length >= before && *length <= started.len(), "round {round} of {row:?}");
             assert!(!waits || *length == started.len(), "round {round} of {row:?}");
             before = *length;
@@ -209,6 +219,10 @@ impl Ledger {
         if !is_lost {
             started.append(&mut said.started.clone());
         }
+        if !(self.is_cancelled(id) && self.launches_of(id) == launched.len()) {
+            launched.append(&mut said.launched);
+        }
+        self.check_launched(id, &launched);
         assert_eq!(children.len(), started.len(), "children of {row:?}");
         for ((position, child), (expected, started)) in children.iter().zip((0..).zip(&started)) {
             assert_eq!((*position, &*child.command_type), (expected, started.name));
@@ -219,6 +233,9 @@ impl Ledger {
         }
         if failed_from_outside {
             return;
+        }
+        if !stored["heard"].is_null() {
+            said.fields["heard"] = stored["heard"].clone();
         }
         assert_eq!(said.fields, stored, "the fields of {row:?}");
         let output = json(row.progress.return_value.as_deref().expect("an output"));
@@ -238,7 +255,12 @@ impl Ledger {
                 let was_ready = !log.is_empty() && said.is_ready && said.started.is_empty();
                 let is_ready = |next: Result<Said, Failure>| {
                     next.is_ok_and(|next| {
-                        next == Said { started: Vec::new(), is_ready: true, ..said.clone() }
+                        next == Said {
+                            started: Vec::new(),
+                            launched: Vec::new(),
+                            is_ready: true,
+                            ..said.clone()
+                        }
                     })
                 };
                 assert!(was_ready || last.any(is_ready), "it has not ended: {row:?}");
@@ -250,6 +272,7 @@ impl Ledger {
             }
             Err(failure) => {
                 let is_last = last.any(|next| next == Err(failure.clone()));
+                let is_last = is_last || self.is_of_task(id, &failure);
                 assert!(is_last, "another failure than the script's: {row:?}");
             }
         }

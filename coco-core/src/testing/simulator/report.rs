@@ -38,6 +38,14 @@ pub struct Report {
     pub stuck: usize,
     /// Trees that were parked because the engine died while they ran alone.
     pub convictions: usize,
+    /// Events that were published, also again.
+    pub events: u64,
+    /// Events that commands have heard.
+    pub heard: usize,
+    /// Trees that commands have launched.
+    pub launches: usize,
+    /// Tasks outside that were over.
+    pub tasks: usize,
     /// Requests for locks that waited in line, also anew.
     pub queued: usize,
     /// Requests for locks that were granted after they had waited.
@@ -69,6 +77,10 @@ impl std::ops::AddAssign for Report {
         self.timeouts += other.timeouts;
         self.stuck += other.stuck;
         self.convictions += other.convictions;
+        self.events += other.events;
+        self.heard += other.heard;
+        self.launches += other.launches;
+        self.tasks += other.tasks;
         self.queued += other.queued;
         self.grants += other.grants;
         self.deadlocks += other.deadlocks;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::commands::{failure, locks_of, spec_of, text};
 use super::dice::{Dice, mix};
+use super::launches;
 use super::script::{self, DEEPEST, Locking};
 use crate::callback::{CallbackKind, EndedChild};
 use crate::context::requests::AskedChild;
@@ -29,7 +30,16 @@ pub(super) struct Said {
     pub(super) fields: Value,
     pub(super) output: Value,
     pub(super) started: Vec<Started>,
+    pub(super) launched: Vec<Started>,
     pub(super) is_ready: bool,
+}
+
+impl Said {
+    /// What a round says that gets nowhere.
+    pub(super) fn nothing(fields: &Value, output: Value) -> Self {
+        let (fields, started, launched) = (fields.clone(), Vec::new(), Vec::new());
+        Self { fields, output, started, launched, is_ready: false }
+    }
 }
 
 impl Started {
@@ -63,7 +73,8 @@ pub(super) fn begin(name: &str, parameters: &Value) -> Said {
     if dice.one_in(2) {
         fields["begun"] = true.into();
     }
-    Said { fields, output: json!(dice.roll() >> 12), started, is_ready: false }
+    let launched = launches::of_round(parameters, seed(parameters));
+    Said { fields, output: json!(dice.roll() >> 12), started, launched, is_ready: false }
 }
 
 /// What a round makes that gets somewhere.
@@ -81,7 +92,8 @@ pub(super) fn round(
     let answers =
         format!("{output} {:?}", ended.iter().map(|child| &child.result).collect::<Vec<_>>());
     let digest = digest(seed(fields), &answers);
-    let mut dice = Dice::new(digest ^ mix(u64::try_from(rounds.len()).expect("a small number")));
+    let digest = digest ^ mix(u64::try_from(rounds.len()).expect("a small number"));
+    let mut dice = Dice::new(digest);
     let last = usize::try_from(seed(fields) % 4).expect("a small number");
     let is_last = rounds.len() >= last;
     let callback = spec_of(name).callback;
@@ -104,7 +116,8 @@ pub(super) fn round(
         _ => is_last || dice.one_in(4),
     };
     let (mut fields, mut output) = (fields.clone(), output.clone());
-    let is_quiet = is_ready && started.is_empty() && dice.one_in(2);
+    let launched = launches::of_round(&fields, digest);
+    let is_quiet = is_ready && started.is_empty() && launched.is_empty() && dice.one_in(2);
     if !is_quiet {
         rounds.push(ended.len());
         fields["log"] = json!(rounds);
@@ -112,7 +125,7 @@ pub(super) fn round(
             output = json!(dice.roll() >> 12);
         }
     }
-    Ok(Said { fields, output, started, is_ready })
+    Ok(Said { fields, output, started, launched, is_ready })
 }
 
 /// Whether a command that does one thing after the other goes on though this child has failed.

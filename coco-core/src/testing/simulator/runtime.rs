@@ -3,21 +3,25 @@
 mod checks;
 mod commit;
 mod effects;
+mod events;
 mod orders;
+mod outside;
 mod restart;
 mod rounds;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use self::commit::{Queued, Reloading};
+pub(super) use self::events::MOST_EVENTS;
+use self::events::Patience;
 use self::orders::Caller;
 use self::rounds::Rounds;
-use super::commands::{at_once, json, load};
+use super::commands::{at_once, load};
 use super::dice::{Dice, mix};
 use super::ledger::{HOOK_ATTEMPTS, Ledger};
+use super::outside::Outside;
 use super::script::Locking;
 use super::task::{Task, Wish};
 use super::{Faults, Report};
@@ -38,8 +42,6 @@ fn settings(seed: u64, trees: usize) -> Settings {
 
 /// Inputs after which what is left to end must have ended.
 const LONGEST_END: usize = 100_000;
-/// Inputs that are told when a check fails.
-const TOLD: usize = 60;
 
 #[derive(Debug)]
 pub(super) struct Runtime {
@@ -77,6 +79,8 @@ pub(super) struct Runtime {
     tickets: u64,
     roots: u64,
     keys: u64,
+    /// How many events were published.
+    published: u64,
     /// Grows with each start of the engine.
     life: u32,
     is_stopping: bool,
@@ -91,6 +95,10 @@ pub(super) struct Runtime {
     said: HashMap<CommandId, (i32, Reply)>,
     /// What is known of the rounds of each command.
     rounds: HashMap<CommandId, Rounds>,
+    patience: Patience,
+    outside: Outside,
+    /// The commands of which the tasks were told to stop since their trees are here.
+    told_to_stop: HashMap<CommandId, CommandId>,
     /// Which end hook was begun.
     end_hooks: HashMap<CommandId, bool>,
     last: VecDeque<(Timestamp, CommandId, &'static str)>,
@@ -128,6 +136,7 @@ impl Runtime {
             tickets: 0,
             roots: 0,
             keys: 0,
+            published: 0,
             life: 0,
             is_stopping: false,
             condemned: BTreeSet::new(),
@@ -136,6 +145,9 @@ impl Runtime {
             started: HashMap::new(),
             said: HashMap::new(),
             rounds: HashMap::new(),
+            patience: Patience::default(),
+            outside: Outside::default(),
+            told_to_stop: HashMap::new(),
             end_hooks: HashMap::new(),
             last: VecDeque::new(),
         }
@@ -158,6 +170,9 @@ impl Runtime {
         }
         if self.dice.one_in(400) {
             self.pass_time();
+        }
+        if self.dice.one_in(60) {
+            return self.publish();
         }
         if self.machine.len() < self.trees && self.dice.one_in(10) {
             return self.submit();
@@ -195,6 +210,7 @@ impl Runtime {
         assert!(self.callers.is_empty(), "callers wait for ever: {:?}", self.callers);
         assert_eq!(self.store.held_locks(), [], "locks are left");
         self.ledger.check_outcomes(&self.said);
+        self.ledger.check_nobody_listens();
         self.ledger.check_marks();
         self.ledger.check_intervals();
         self.ledger.check_store(&self.store);
@@ -212,6 +228,10 @@ impl Runtime {
         self.report.stuck = self.ledger.stuck;
         self.report.convictions = self.ledger.convictions;
         self.report.timeouts = self.ledger.timeouts;
+        self.report.events = self.published;
+        self.report.heard = self.ledger.heard;
+        self.report.launches = self.ledger.launches;
+        self.report.tasks = self.ledger.tasks_ended;
         self.report.queued = self.ledger.queued;
         self.report.grants = self.ledger.grants;
         self.report.deadlocks = self.ledger.deadlocks;
@@ -237,7 +257,11 @@ impl Runtime {
                 return true;
             }
         }
-        self.let_go()
+        let lets_go = self.let_go();
+        if !lets_go {
+            self.check_inboxes();
+        }
+        lets_go
     }
 
     /// The next alarm that is due rings.
@@ -302,13 +326,25 @@ impl Runtime {
         let mut tasks = self.tasks.values_mut().filter(|task| task.is_ready(now));
         let Some(task) = tasks.nth(chosen) else { return false };
         let at = task.at;
-        if task.has_asks() {
+        if task.is_inbox() {
+            self.read_inbox(at);
+        } else if task.is_ask() {
+            self.ask_outside(at);
+        } else if task.has_asks() {
             self.tickets += 1;
             let (ticket, attempt) = (self.tickets, task.attempt);
             let Some(wish) = task.asks(ticket) else { return true };
             let (caller, what) = match wish {
                 Wish::Register(entry) => {
                     (Caller::Leaf(at), Happened::Registers { attempt, ticket, entry })
+                }
+                Wish::Subscribe(key) => {
+                    let what = Happened::Subscribes { attempt, ticket, key: key.clone() };
+                    (Caller::Subscribe(at, key), what)
+                }
+                Wish::Task(task) => {
+                    let what = Happened::AddsTask { attempt, ticket, task: task.clone() };
+                    (Caller::Task(at, task), what)
                 }
                 Wish::Lock(lock) => {
                     let what = Happened::AsksLock { attempt, ticket, lock: lock.clone() };
@@ -354,7 +390,9 @@ impl Runtime {
     fn happened(&mut self, at: Address, what: Happened) {
         let is_over = |task: &Task| match &what {
             Happened::Ran { attempt, .. } => task.is_leaf() && task.attempt == *attempt,
-            Happened::RoundOver(_) => task.is_round(),
+            Happened::RoundOver(_) | Happened::NoEvents | Happened::TasksAsked(_) => {
+                task.is_round()
+            }
             // What a dropped flow still says is not the end of the hook that runs since.
             Happened::Polled { attempt, polled } => {
                 polled.end.is_some() && task.is_flow() && task.attempt == *attempt
@@ -374,6 +412,7 @@ impl Runtime {
                 what,
                 Happened::Due(_)
                     | Happened::HasLocks { .. }
+                    | Happened::HasEvents
                     | Happened::Retry { .. }
                     | Happened::Cancel { .. }
                     | Happened::Abandon { .. }
@@ -388,84 +427,18 @@ impl Runtime {
         self.report.inputs += 1;
         if let Input::Load(load) = &input {
             self.forget_rounds(load.root);
+            self.told_to_stop.retain(|_, root| *root != load.root);
         }
         self.note(&input);
         let micros = i64::try_from(1 + self.dice.below(1000)).expect("a small number");
         self.now = Timestamp::from_micros(self.now.as_micros() + micros);
+        self.note_patience(&input);
         let mut outputs = Vec::new();
         self.machine.handle(self.now, input, &mut outputs);
         for output in outputs {
             match output {
                 Output::Do(effect) => self.perform(effect),
                 Output::Store(step, effects) => self.queue.push_back((step, effects)),
-            }
-        }
-    }
-
-    fn note(&mut self, input: &Input) {
-        if self.last.len() == TOLD {
-            self.last.pop_front();
-        }
-        let (id, what) = match input {
-            Input::Submit(submit) => (submit.id, "submit"),
-            Input::Load(load) => (load.root, "load"),
-            Input::Stop => (CommandId::from_uuid(Uuid::nil()), "stop"),
-            Input::Of { at, what } => (at.command, name_of(what)),
-        };
-        self.last.push_back((self.now, id, what));
-    }
-}
-
-fn name_of(what: &Happened) -> &'static str {
-    match what {
-        Happened::Granted { .. } => "granted",
-        Happened::Queued { .. } => "waits in line",
-        Happened::HasLocks { .. } => "has its locks",
-        Happened::AsksLock { .. } => "asks for a lock",
-        Happened::Refused { .. } => "refused",
-        Happened::Ran { reply, .. } if reply.result.is_ok() => "ran",
-        Happened::Ran { .. } => "ran and failed",
-        Happened::Polled { polled, .. } if polled.end.is_some() => "polled and over",
-        Happened::Polled { .. } => "polled",
-        Happened::Turn { .. } => "turn",
-        Happened::Subscribes { .. } => "subscribes",
-        Happened::AddsTask { .. } => "adds a task",
-        Happened::TasksAsked(_) => "its tasks were asked",
-        Happened::HasEvents => "has events",
-        Happened::NoEvents => "has no events",
-        Happened::RoundOver(reply) if reply.result.is_ok() => "a round is over",
-        Happened::RoundOver(_) => "a round failed",
-        Happened::Hooked(reply) if reply.result.is_ok() => "hooked",
-        Happened::Hooked(_) => "hooked and failed",
-        Happened::Flush { .. } => "flush",
-        Happened::Retry { .. } => "retry",
-        Happened::Replay { .. } => "replay",
-        Happened::Duplicate { .. } => "duplicate",
-        Happened::Registers { .. } => "registers",
-        Happened::Due(_) => "due",
-        Happened::Place => "place",
-        Happened::Rest { .. } => "rest",
-        Happened::Cancel { .. } => "cancel",
-        Happened::Abandon { .. } => "abandon",
-    }
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let Self { seed, planned, trees, locking, report, last, .. } = self;
-            eprintln!(
-                "Simulation::new({seed}).trees({trees}).keys({}).faults({planned:?}): input {}, the last:",
-                locking.keys, report.inputs
-            );
-            for (at, id, what) in last {
-                let row = self.ledger.rows.get(id);
-                let row = row.map(|row| {
-                    let fields = json(&row.command_parameters);
-                    let (name, progress) = (&row.command_type, &row.progress);
-                    format!("{name} {} a{} {fields}", progress.status, progress.attempt)
-                });
-                eprintln!("  {} {id} {what}: {}", at.as_micros(), row.unwrap_or_default());
             }
         }
     }

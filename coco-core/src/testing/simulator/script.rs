@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::commands::{locks_of, spec_of, text};
 use super::dice::{Dice, mix};
+use super::launches;
+use super::rounds::Started;
 use crate::callback::CallbackKind;
 use crate::context::requests::{Ask, AskedChild, AskedUndo, Ended};
 use crate::erased::Hooks;
@@ -66,6 +68,8 @@ enum Request {
     Register(Value),
     /// A lock more.
     Lock(Lock),
+    /// A tree of its own.
+    Launch(Started),
     /// A position that asks for nothing, as `uuid` takes one.
     Nothing,
 }
@@ -325,6 +329,7 @@ impl Request {
             1 | 2 => Self::Nothing,
             8 | 9 => Self::Sleep(i64::try_from(dice.below(8_000_000)).expect("a small number")),
             10..13 => Self::Register(undo(dice.roll())),
+            3 if depth < DEEPEST => Self::Launch(launches::root(dice, depth, locking)),
             3..8 => Self::Once(format!("step {}", dice.below(3)).into()),
             _ => {
                 let (name, parameters) = command(dice, depth, locking);
@@ -338,6 +343,9 @@ impl Request {
             Self::Once(name) => return Ask::Once { position, name: Arc::clone(name) },
             Self::Sleep(micros) => return Ask::Sleep { position, micros: *micros },
             Self::Lock(lock) => return Ask::Lock { position, lock: lock.clone() },
+            Self::Launch(root) => {
+                return Ask::Launch { position, root: Box::new(root.asked()) };
+            }
             Self::Register(parameters) => {
                 let canonical = Some(parameters.clone());
                 let undo = AskedUndo { name: UNDO, parameters: text(parameters), canonical };

@@ -1,17 +1,25 @@
 //! User code of the model: leaves and hooks that end when it is their turn, flows that follow
 //! their script.
 
+mod round;
+
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use self::round::{launching, said};
 use super::commands::{failure, json, spec_of, text};
 use super::dice::Dice;
-use super::rounds::{self, Said};
+use super::events;
+use super::launches;
+use super::outside;
+use super::rounds;
 use super::script::{self, Script};
-use crate::callback::CallbackKind;
 use crate::context::requests::{Ask, Ended};
-use crate::erased::{Call, Hooks, Next, Reply, Round};
+use crate::entity::Delivery;
+use crate::erased::{Call, Hooks, Reply, Round};
+use crate::event::Event;
 use crate::failure::{Failure, FailureKind};
 use crate::lock::Lock;
 use crate::machine::{Address, Entry, FlowEnd, Happened, Polled, Run, RunKind, UndoRun};
@@ -41,6 +49,9 @@ pub(super) enum Code {
     Hook(Call),
     Undo(Box<UndoRun>),
     Flow(Box<Flow>),
+    /// Tasks outside are asked, after they were told to stop or not.
+    Ask(Vec<(i32, Arc<str>)>, bool),
+    Clear,
 }
 
 /// The code of a leaf, or a round of a callback.
@@ -48,12 +59,20 @@ pub(super) enum Code {
 pub(super) struct Leaf {
     /// What it goes by, where it is a round.
     round: Option<Box<Round>>,
+    /// It has yet to read the inbox.
+    is_inbox: bool,
     /// What it has yet to register.
     entries: VecDeque<Value>,
     /// What it has yet to lock.
     locks: VecDeque<Lock>,
+    /// What it has yet to subscribe to.
+    keys: VecDeque<Arc<str>>,
+    /// The tasks outside that it has yet to begin.
+    tasks: VecDeque<Arc<str>>,
     /// It waits for the answer to this ticket.
     waits_for: Option<u64>,
+    /// It has subscribed, or has tasks, so it is past its `validate`.
+    has_begun: bool,
     /// What it registers was refused.
     is_refused: bool,
     is_cancelled: bool,
@@ -64,6 +83,8 @@ pub(super) struct Leaf {
 pub(super) enum Wish {
     Register(Entry),
     Lock(Lock),
+    Subscribe(Arc<str>),
+    Task(Arc<str>),
 }
 
 #[derive(Debug)]
@@ -94,20 +115,26 @@ impl Task {
             RunKind::Leaf => {
                 let entries = script::entries(&parameters).into();
                 let locks = script::late_locks(&parameters, run.attempt).into();
-                Code::Leaf(Leaf { entries, locks, ..Leaf::default() })
+                let keys = VecDeque::from(events::subscriptions(run.name, &parameters, None));
+                let tasks = VecDeque::from(outside::tasks(run.name, &parameters, None));
+                let has_begun = !keys.is_empty() || !tasks.is_empty();
+                Code::Leaf(Leaf { entries, locks, keys, tasks, has_begun, ..Leaf::default() })
             }
-            RunKind::Inbox(_) | RunKind::Tasks { .. } | RunKind::Clear(_) => {
-                unreachable!("nobody listens or has tasks")
-            }
-            RunKind::Round(Call::Round(round)) => {
-                let runs = i32::try_from(rounds::log(&parameters).len()).expect("a few");
+            RunKind::Tasks { open, stop } => Code::Ask(open.clone(), *stop),
+            RunKind::Clear(_) => Code::Clear,
+            RunKind::Inbox(round) | RunKind::Round(Call::Round(round)) => {
+                let logged = rounds::log(&parameters).len();
+                let runs = i32::try_from(logged).expect("a few");
+                let keys = events::subscriptions(run.name, &parameters, Some(logged)).into();
+                let tasks = outside::tasks(run.name, &parameters, Some(logged)).into();
+                let is_inbox = matches!(run.kind, RunKind::Inbox(_));
                 let locks = script::late_locks(&parameters, 1000 + runs).into();
                 let mut entries = VecDeque::from(script::entries(&parameters));
                 entries.truncate(usize::from(runs == 1));
                 let may_ask = round.executed.is_ok();
                 let round = Some(round.clone());
                 let leaf = if may_ask {
-                    Leaf { entries, locks, ..Leaf::default() }
+                    Leaf { entries, locks, keys, tasks, is_inbox, ..Leaf::default() }
                 } else {
                     Leaf::default()
                 };
@@ -143,7 +170,19 @@ impl Task {
     }
 
     pub(super) fn is_round(&self) -> bool {
-        matches!(&self.code, Code::Leaf(leaf) if leaf.round.is_some())
+        self.is_ask() || matches!(&self.code, Code::Leaf(leaf) if leaf.round.is_some())
+    }
+
+    /// Whether it asks tasks outside.
+    pub(super) fn is_ask(&self) -> bool {
+        matches!(self.code, Code::Ask(..))
+    }
+
+    /// Which tasks it asks, and whether it has told them to stop.
+    pub(super) fn asks_outside(&mut self) -> (Vec<(i32, Arc<str>)>, bool) {
+        let Code::Ask(open, stop) = &mut self.code else { panic!("it asks no tasks") };
+        self.is_over = true;
+        (std::mem::take(open), *stop)
     }
 
     pub(super) fn code(&self) -> &Code {
@@ -160,7 +199,7 @@ impl Task {
                     leaf.waits_for.is_none_or(|ticket| ticket.is_multiple_of(7))
                         || leaf.is_cancelled
                 }
-                Code::Hook(_) | Code::Undo(_) => true,
+                Code::Hook(_) | Code::Undo(_) | Code::Ask(..) | Code::Clear => true,
                 Code::Flow(flow) => {
                     !flow.has_begun || !flow.mail.is_empty() || !flow.onces.is_empty()
                 }
@@ -181,12 +220,39 @@ impl Task {
         }
     }
 
+    /// Whether it has yet to read the inbox of its command.
+    pub(super) fn is_inbox(&self) -> bool {
+        matches!(&self.code, Code::Leaf(leaf) if leaf.is_inbox)
+    }
+
+    /// It has read the inbox. Gives the round that it is now; none where nothing was there.
+    pub(super) fn reads(&mut self, inbox: Vec<Delivery>) -> Option<Round> {
+        let Code::Leaf(Leaf { round: Some(round), is_inbox, .. }) = &mut self.code else {
+            panic!("no round reads an inbox");
+        };
+        *is_inbox = false;
+        round.last_event = inbox.last().map(|last| last.number);
+        let events = inbox.into_iter().map(|Delivery { event, number }| {
+            let (id, key) = (event.event_id.as_ref().into(), event.key.as_ref().into());
+            (number, Event { id, key, payload: json(&event.payload) })
+        });
+        round.events = events.collect();
+        self.is_over = round.last_event.is_none();
+        round.last_event.map(|_| (**round).clone())
+    }
+
     /// What it wants next has this ticket now.
     pub(super) fn asks(&mut self, ticket: u64) -> Option<Wish> {
         let Code::Leaf(leaf) = &mut self.code else { return None };
         leaf.waits_for = Some(ticket);
         if let Some(lock) = leaf.locks.pop_front() {
             return Some(Wish::Lock(lock));
+        }
+        if let Some(key) = leaf.keys.pop_front() {
+            return Some(Wish::Subscribe(key));
+        }
+        if let Some(task) = leaf.tasks.pop_front() {
+            return Some(Wish::Task(task));
         }
         let parameters = leaf.entries.pop_front()?;
         Some(Wish::Register(Entry { name: script::UNDO.into(), parameters: text(&parameters) }))
@@ -195,18 +261,24 @@ impl Task {
     /// Whether it wants to register or to lock something.
     pub(super) fn has_asks(&self) -> bool {
         let Code::Leaf(leaf) = &self.code else { return false };
-        let has_wishes = !leaf.entries.is_empty() || !leaf.locks.is_empty();
+        let has_wishes = !leaf.entries.is_empty()
+            || !leaf.locks.is_empty()
+            || !leaf.keys.is_empty()
+            || !leaf.tasks.is_empty();
         has_wishes && !leaf.is_refused && leaf.waits_for.is_none()
     }
 
-    /// What it waited for is its own, or was refused. It may go on without a lock.
-    pub(super) fn answered(&mut self, ticket: u64, is_accepted: bool, is_lock: bool) {
+    /// What it waited for is its own, or was refused. It may go on without a lock. False where it
+    /// does not wait any more.
+    pub(super) fn answered(&mut self, ticket: u64, is_accepted: bool, is_lock: bool) -> bool {
         if let Code::Leaf(leaf) = &mut self.code
             && leaf.waits_for == Some(ticket)
         {
             leaf.waits_for = None;
             leaf.is_refused |= !is_accepted && (!is_lock || ticket.is_multiple_of(2));
+            return true;
         }
+        false
     }
 
     /// The positions of all that a flow was given, also what it has not taken yet.
@@ -232,8 +304,17 @@ impl Task {
                     return Some(Happened::RoundOver(reply));
                 }
                 let mut reply = leaf.end(dice, at, hooks, &self.parameters);
+                if !spec_of(name).callback.has_rounds() {
+                    let launched = launches::of_leaf(&self.parameters, attempt);
+                    reply.next = launching(&launched, dice);
+                }
                 if spec_of(name).callback.has_rounds() && reply.result.is_ok() {
-                    reply = said(rounds::begin(name, &self.parameters), &self.parameters, position);
+                    reply = said(
+                        dice,
+                        rounds::begin(name, &self.parameters),
+                        &self.parameters,
+                        position,
+                    );
                     reply.hooks = hooks;
                 }
                 Some(Happened::Ran { attempt, reply })
@@ -250,7 +331,8 @@ impl Task {
                 let fails = is_own && dice.one_in(10);
                 Some(Happened::Hooked(hook(dice, at, fails, hooks)))
             }
-            Code::Undo(_) => {
+            Code::Ask(..) => unreachable!("the runtime asks"),
+            Code::Undo(_) | Code::Clear => {
                 self.is_over = true;
                 let fails = dice.one_in(10);
                 Some(Happened::Hooked(hook(dice, at, fails, NO_HOOKS)))
@@ -285,7 +367,7 @@ impl Leaf {
             _ if self.is_refused => failed(FailureKind::Failed),
             0..4 => failed(FailureKind::Failed),
             4 => return Reply::failed(Failure::new(FailureKind::Panicked, message).of(at.command)),
-            5 if self.entries.is_empty() => return refused(dice, at),
+            5 if self.entries.is_empty() && !self.has_begun => return refused(dice, at),
             _ => Ok(text(&json!(dice.roll()))),
         };
         let again = match dice.below(8) {
@@ -296,82 +378,6 @@ impl Leaf {
         let state = dice.one_in(4).then(|| text(parameters));
         Reply { result, state, refused: false, hooks, again, next: None }
     }
-}
-
-impl Leaf {
-    fn round(
-        &self,
-        dice: &mut Dice,
-        name: &str,
-        at: Address,
-        fields: &Value,
-        round: &Round,
-        position: i32,
-    ) -> Reply {
-        let hooks = script::hooks(fields);
-        let dropped = |what: &str| Failure::new(FailureKind::Cancelled, what).of(at.command);
-        if self.is_cancelled && dice.one_in(3) {
-            return Reply::failed(dropped("the round did not end, and was dropped"));
-        }
-        let Ok(output) = &round.executed else { return failed_round(dice, at, fields, hooks) };
-        let output = json(output);
-        let (ended, seen) = round.outcomes.parts();
-        let callback = spec_of(name).callback;
-        if callback == CallbackKind::NextOperation {
-            let mut new = ended.iter().skip(seen).filter_map(|child| child.result.as_ref().err());
-            if let Some(failure) = new.find(|failure| !rounds::ignores(fields, failure)) {
-                return Reply::failed(failure.clone());
-            }
-        }
-        let gets_nowhere = callback != CallbackKind::ConcurrentChildren && dice.one_in(3);
-        if gets_nowhere {
-            let (started, is_ready) = (Vec::new(), false);
-            let nothing = Said { fields: fields.clone(), output, started, is_ready };
-            return said(nothing, fields, position);
-        }
-        match rounds::round(name, at.command, fields, &output, ended) {
-            Ok(next) => said(next, fields, position),
-            Err(failure) => {
-                // What it has changed until then is dropped.
-                let mut half = fields.clone();
-                half["half"] = true.into();
-                Reply { state: Some(text(&half)), ..Reply::failed(failure) }
-            }
-        }
-    }
-}
-
-/// A round of a command that has failed to execute.
-fn failed_round(dice: &mut Dice, at: Address, fields: &Value, hooks: Hooks) -> Reply {
-    let before = rounds::log(fields).len();
-    let mut next = Said {
-        fields: fields.clone(),
-        output: Value::Null,
-        started: Vec::new(),
-        is_ready: before >= 3 || dice.one_in(4),
-    };
-    if hooks.failed_round {
-        match dice.below(8) {
-            0 => return Reply::failed(failure("a failed round").of(at.command)),
-            1..5 => next.fields["log"] = json!(vec![0; before + 1]),
-            // What it starts is not heard.
-            5 => next.started = rounds::begin("custom", fields).started,
-            _ => {}
-        }
-    } else {
-        next.is_ready = true;
-    }
-    Reply { hooks, ..said(next, fields, 0) }
-}
-
-/// What the runtime makes of that.
-fn said(said: Said, before: &Value, first: i32) -> Reply {
-    let Said { fields, output, started, is_ready } = said;
-    let started = (first..).zip(started.iter().map(rounds::Started::asked)).collect();
-    let state = (fields != *before).then(|| text(&fields));
-    let (hooks, again) = (NO_HOOKS, Again::AsDeclared);
-    let next = Some(Box::new(Next { started, is_ready, ..Next::default() }));
-    Reply { result: Ok(text(&output)), state, refused: false, hooks, again, next }
 }
 
 fn hook(dice: &mut Dice, at: Address, fails: bool, hooks: Hooks) -> Reply {

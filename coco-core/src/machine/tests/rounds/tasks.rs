@@ -80,7 +80,7 @@ fn a_round_that_was_interrupted_comes_before_its_tasks_are_asked() {
         assert_eq!(due(&mut hand, &out), ["[] -> run / tasks 1"]);
         assert_eq!(last(&hand.restart(false)), "[] -> run / tasks 1", "{name}: no round was lost");
         let failed = asked(&mut hand, vec![unknown(0)]);
-        assert!(failed[1].starts_with("[/ failed a1"), "it was begun: {failed:?}");
+        assert!(failed[0].starts_with("[task ended / 0, / failed a1"), "it was begun: {failed:?}");
     }
 }
 
@@ -130,7 +130,7 @@ fn what_a_repeated_round_does_not_add_fails_its_command_where_it_has_failed() {
     let out = round(&mut hand, "/", pending(ok("0")));
     due(&mut hand, &out);
     let out = asked(&mut hand, vec![OverTask { is_known: true, ..unknown(0) }]);
-    assert!(out[1].starts_with("[/ failed a1"), "{out:?}");
+    assert!(out[0].starts_with("[task ended / 0, / failed a1"), "{out:?}");
 }
 
 #[test]

@@ -47,7 +47,12 @@ impl Ledger {
                     );
                     // A death is counted anew where a tree is a suspect still.
                     let has_died = newer.deaths > 0;
-                    let is_written = after != *before || has_children || has_audit || has_died;
+                    let keeps = step
+                        .writes
+                        .iter()
+                        .any(|write| matches!(write, Write::TaskKept(command, _) if command == id));
+                    let is_written =
+                        after != *before || has_children || has_audit || has_died || keeps;
                     assert!(is_written, "nothing has changed: {step:?}");
                     assert!(before.seen <= after.seen, "{id} has seen less: {step:?}");
                     let ends_well = newer.status == CommandStatus::EndedSuccessfully

@@ -8,7 +8,7 @@ use super::Runtime;
 use crate::lock::{Grant, LockRefusal};
 use crate::machine::step::{Step, Write};
 use crate::machine::{Address, Effect, Forgotten, Happened, Input, Loaded, Started};
-use crate::store::{Committed, Outcome, Store};
+use crate::store::{Committed, Delivered, Outcome, Store};
 
 /// A queued step, with the effects that wait for it.
 pub(super) type Queued = (Step, Vec<Effect>);
@@ -42,7 +42,7 @@ impl Runtime {
 
     /// Commits, and does what follows. The one place that lets effects go.
     fn commit(&mut self, batch: Vec<Queued>) {
-        let Committed { outcomes, granted, .. } = self.apply(&batch);
+        let Committed { outcomes, granted, delivered } = self.apply(&batch);
         let (mut rejected, mut skipped) = (Vec::new(), Vec::new());
         for ((step, effects), outcome) in batch.into_iter().zip(outcomes) {
             let at = Address { root: step.root, command: step.command };
@@ -77,6 +77,9 @@ impl Runtime {
         for Grant { root, command, number } in granted {
             self.happened(Address { root, command }, Happened::HasLocks { number });
         }
+        for Delivered { root, command, .. } in delivered {
+            self.happened(Address { root, command }, Happened::HasEvents);
+        }
         self.check_lines();
     }
 
@@ -91,7 +94,9 @@ impl Runtime {
         self.report.commits += 1;
         let chosen = self.dice.below(batch.len());
         let rejected = self.dice.one_in(self.faults.rejection).then_some(chosen);
-        let rejected = rejected.filter(|index| !batch[*index].0.writes.is_empty());
+        let is_event = |write: &Write| matches!(write, Write::Publish(_));
+        let may_be = |step: &Step| !step.writes.is_empty() && !step.writes.iter().any(is_event);
+        let rejected = rejected.filter(|index| may_be(&batch[*index].0));
         self.had_rejections |= rejected.is_some();
         self.report.rejections += usize::from(rejected.is_some());
         let root = rejected.map(|index| batch[index].0.root);
@@ -124,6 +129,7 @@ impl Runtime {
                 outcomes.push(Outcome::Skipped);
             }
         }
+        self.ledger.delivered(&delivered, &self.store);
         self.ledger.granted(&granted);
         self.ledger.check_locks(&at_once(self.store.locks(None)).expect("it reads"));
         Committed { outcomes, granted, delivered }

@@ -96,10 +96,14 @@ impl Runtime {
                     assert_eq!(before, succeeds, "{id} has both end hooks");
                 }
             }
-            RunKind::Tasks { .. } | RunKind::Clear(_) | RunKind::Inbox(_) => {
-                unreachable!("nobody listens or has tasks")
+            RunKind::Tasks { open, stop } => self.check_asks(run.at, open, *stop),
+            RunKind::Clear(tasks) => self.check_clears(id, tasks),
+            RunKind::Inbox(round) => self.check_round(run, round),
+            RunKind::Round(Call::Round(round)) => {
+                self.check_round(run, round);
+                self.check_patience(id, round);
+                assert!(!self.ledger.has_kept_open_tasks(id), "{id} goes on");
             }
-            RunKind::Round(Call::Round(round)) => self.check_round(run, round),
             RunKind::Round(call) => panic!("a round of {id} is {call:?}"),
             // A flow that is cancelled may be dropped in the batch that starts it.
             RunKind::Flow { .. } if self.ledger.is_cancelled(id) => {}
@@ -109,7 +113,8 @@ impl Runtime {
             }
         }
         assert_eq!(run.parent.is_some(), row.parent_command_id.is_some());
-        let is_hook = matches!(run.kind, RunKind::Hook(_));
+        let is_hook =
+            matches!(run.kind, RunKind::Hook(_) | RunKind::Clear(_) | RunKind::Tasks { .. });
         assert!(is_hook || !self.cancelled.contains(&id), "{id} runs, and was cancelled");
         if matches!(run.kind, RunKind::Leaf) {
             self.check_attempt(run);
@@ -117,19 +122,27 @@ impl Runtime {
         assert!(self.ledger.ancestors(id).all(|id| self.ledger.is_open(id)));
         self.check_trial(run.at);
         let takes = match self.dice.below(8) {
-            0 if matches!(run.kind, RunKind::Leaf | RunKind::Round(_)) => {
+            0 if !matches!(
+                run.kind,
+                RunKind::Flow { .. } | RunKind::Hook(_) | RunKind::Clear(_)
+            ) =>
+            {
                 self.dice.below(15_000_000)
             }
             _ => 0,
         };
         let until = self.now.as_micros() + i64::try_from(takes).expect("a small number");
         let task = Task::new(run, Timestamp::from_micros(until));
+        if let RunKind::Tasks { stop: true, .. } = &run.kind {
+            self.told_to_stop.insert(id, run.at.root);
+        }
         if let RunKind::Round(Call::Round(round)) = &run.kind {
+            self.patience.from_store.remove(&id);
             self.round_begins(run.at, round);
         }
         let before = self.tasks.insert(id, task);
         assert!(before.is_none(), "{id} runs already: {before:?}");
-        if !matches!(run.kind, RunKind::Hook(_)) {
+        if !matches!(run.kind, RunKind::Hook(_) | RunKind::Clear(_)) {
             self.check_concurrency(run.name);
         }
     }
@@ -224,7 +237,8 @@ impl super::super::ledger::Ledger {
                 self.undone.insert((id, None));
             }
             Code::Hook(_) => drop(self.hooked.insert(id)),
-            Code::Leaf(_) | Code::Flow(_) => {}
+            Code::Clear => self.are_cleared(id),
+            Code::Leaf(_) | Code::Flow(_) | Code::Ask(..) => {}
         }
     }
 

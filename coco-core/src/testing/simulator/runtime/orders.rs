@@ -22,6 +22,12 @@ pub(super) enum Caller {
     Leaf(Address),
     /// A leaf that asks for a lock.
     Lock(Address, Lock),
+    /// A command that subscribes to events with this key.
+    Subscribe(Address, Arc<str>),
+    /// A command that has this task outside.
+    Task(Address, Arc<str>),
+    /// Who published this event.
+    Publish(Arc<str>),
 }
 
 /// What somebody wants of a command.
@@ -76,7 +82,7 @@ impl Runtime {
         self.tell(Input::Submit(submit));
     }
 
-    fn ticket(&mut self, caller: Caller) -> u64 {
+    pub(super) fn ticket(&mut self, caller: Caller) -> u64 {
         self.tickets += 1;
         self.callers.insert(self.tickets, caller);
         self.tickets
@@ -160,6 +166,9 @@ impl Runtime {
                 assert!(entries.next().is_some(), "an undo command of {id} is not stored");
             }
             Some(Caller::Lock(at, lock)) => self.ledger.check_holds(at.command, lock),
+            Some(Caller::Subscribe(at, key)) => self.ledger.check_listens(at.command, key),
+            Some(Caller::Publish(event)) => self.ledger.check_published(event),
+            Some(Caller::Task(at, task)) => self.ledger.check_has_task(at.command, task),
             None => {}
         }
         self.answer(ticket, true);
@@ -171,10 +180,18 @@ impl Runtime {
             return;
         }
         let caller = caller.unwrap_or_else(|| panic!("{ticket} is answered twice"));
-        let (Caller::Leaf(at) | Caller::Lock(at, _)) = caller else { return };
+        let (Caller::Leaf(at)
+        | Caller::Lock(at, _)
+        | Caller::Subscribe(at, _)
+        | Caller::Task(at, _)) = caller
+        else {
+            return;
+        };
         let is_lock = matches!(caller, Caller::Lock(..));
-        if let Some(task) = self.tasks.get_mut(&at.command) {
-            task.answered(ticket, is_accepted, is_lock);
+        let code = self.tasks.get_mut(&at.command);
+        let is_heard = code.is_some_and(|task| task.answered(ticket, is_accepted, is_lock));
+        if let (Caller::Task(at, task), true) = (caller, is_accepted && is_heard) {
+            self.begin_task(at.command, &task);
         }
     }
 }

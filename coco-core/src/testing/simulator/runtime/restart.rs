@@ -103,6 +103,8 @@ impl Runtime {
         self.callers.clear();
         self.late.clear();
         self.rounds.clear();
+        self.told_to_stop.clear();
+        self.patience = super::events::Patience::default();
         if self.dice.one_in(2) {
             let downtime = std::time::Duration::from_micros(self.dice.roll() % 6_000_000);
             self.now = self.now.after(downtime);

@@ -17,10 +17,12 @@ pub(super) struct Rounds {
     root: CommandId,
     /// The end order of the last child that the last round was given.
     given: Option<i64>,
+    /// How many children had ended when the last one began that was for no event.
+    polled: usize,
     /// That round has returned what counts.
     has_returned: bool,
     /// It has answered that the work is done.
-    is_over: bool,
+    pub(super) is_over: bool,
 }
 
 impl Runtime {
@@ -74,6 +76,16 @@ impl Runtime {
         }
     }
 
+    /// A command that waits for an event is not polled, unless a child has ended.
+    pub(super) fn check_patience(&self, id: CommandId, round: &Round) {
+        let polled = self.rounds.get(&id).map_or(0, |rounds| rounds.polled);
+        let until = self.patience.until.get(&id).map(|(_, until)| *until);
+        let waits = until.is_some_and(|until| until > self.now) && round.executed.is_ok();
+        let is_fresh = self.patience.from_store.contains(&id);
+        let is_early = waits && !is_fresh && round.outcomes.parts().0.len() == polled;
+        assert!(!is_early, "{id} is polled at {:?}, and waits until {until:?}", self.now);
+    }
+
     /// Whether another round is to come, as far as it is stored, and nothing else is on its way.
     pub(super) fn stays_in_rounds(&self, row: &CommandEntity) -> bool {
         let (id, root) = (row.command_id, row.root_command_id);
@@ -85,13 +97,18 @@ impl Runtime {
     }
 
     pub(super) fn round_begins(&mut self, at: Address, round: &Round) {
-        let given = round.outcomes.parts().0.last().map(|child| child.end_order);
-        let rounds = Rounds { root: at.root, given, has_returned: false, is_over: false };
+        let ended = round.outcomes.parts().0;
+        let given = ended.last().map(|child| child.end_order);
+        let before = self.rounds.get(&at.command).map_or(0, |before| before.polled);
+        let polled = if round.last_event.is_some() { before } else { ended.len() };
+        let (has_returned, is_over) = (false, false);
+        let rounds = Rounds { root: at.root, given, polled, has_returned, is_over };
         self.rounds.insert(at.command, rounds);
     }
 
     pub(super) fn round_has_said(&mut self, at: Address, reply: &Reply) {
         self.report.rounds += 1;
+        let has_open_tasks = self.may_have_open_tasks(at.command);
         let progress = &self.ledger.rows[&at.command].progress;
         let rounds = self.rounds.get_mut(&at.command).expect("it has begun");
         rounds.has_returned = reply.result.is_ok();
@@ -99,7 +116,10 @@ impl Runtime {
             .next
             .as_ref()
             .is_some_and(|next| next.is_ready && (next.started.is_empty() || !progress.executed));
-        rounds.is_over = is_ready || (!progress.executed && reply.result.is_err());
+        // What is the last one may come again, where its tree is read.
+        rounds.has_returned = reply.result.is_ok() && !is_ready;
+        rounds.is_over =
+            (is_ready && !has_open_tasks) || (!progress.executed && reply.result.is_err());
     }
 
     /// A tree is read again: its rounds may go on though they were over.
