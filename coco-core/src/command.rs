@@ -1,6 +1,7 @@
 //! What a command is to the engine. The derive implements it; nobody else does.
 
 use std::any::TypeId;
+use std::io;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +71,12 @@ pub trait Stored: Sized {
     /// # Errors
     /// When the text is not what the type reads.
     fn decode(json: &str) -> serde_json::Result<Self>;
+
+    /// Whether it is written as this.
+    #[doc(hidden)]
+    fn is_written_as(&self, json: &str) -> bool {
+        self.encode().is_ok_and(|written| *written == *json)
+    }
 }
 
 /// As JSON that reads back: some values do not, as a float that is no number.
@@ -89,6 +96,26 @@ impl<T: Serialize + DeserializeOwned> Stored for T {
 
     fn decode(json: &str) -> serde_json::Result<Self> {
         serde_json::from_str(json)
+    }
+
+    fn is_written_as(&self, json: &str) -> bool {
+        let mut same = Same(json.as_bytes());
+        serde_json::to_writer(&mut same, self).is_ok() && same.0.is_empty()
+    }
+}
+
+/// What is left of a text, while the same is written again.
+struct Same<'a>(&'a [u8]);
+
+impl io::Write for Same<'_> {
+    fn write(&mut self, written: &[u8]) -> io::Result<usize> {
+        let rest = self.0.strip_prefix(written).ok_or(io::ErrorKind::InvalidData)?;
+        self.0 = rest;
+        Ok(written.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -180,5 +207,22 @@ impl Need {
     /// The need of a `T`.
     pub const fn of<T: 'static>() -> Self {
         Self { type_id: TypeId::of::<T>, type_name: std::any::type_name::<T> }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_written_as_its_own_text_and_no_other() {
+        let value = ("a\"b".to_owned(), [1.5, 2.0], Some(true));
+        let json = value.encode().unwrap();
+        assert!(value.is_written_as(&json));
+        for other in
+            ["", "[", &json[..json.len() - 1], &format!("{json} "), &json.replace('2', "3")]
+        {
+            assert!(!value.is_written_as(other), "{other}");
+        }
     }
 }

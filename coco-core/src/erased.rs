@@ -37,10 +37,11 @@ pub trait Erased: Send + Sync {
     /// What it says about its locks.
     fn lock_properties(&self) -> LockProperties;
 
-    /// Runs one method of it.
+    /// Runs one method of it. `fields`: what it was read from.
     #[doc(hidden)]
     fn call<'a>(
         &'a mut self,
+        fields: &'a str,
         scope: &'a Scope,
         call: Call,
     ) -> Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
@@ -108,7 +109,7 @@ pub struct Reply {
     pub hooks: Hooks,
     /// What a failure says about another attempt.
     pub again: Again,
-    /// What comes next, where rounds follow.
+    /// What comes next, where anything does.
     pub next: Option<Box<Next>>,
 }
 
@@ -164,12 +165,15 @@ impl<C: Command> Erased for C {
 
     fn call<'a>(
         &'a mut self,
+        fields: &'a str,
         scope: &'a Scope,
         call: Call,
     ) -> Pin<Box<dyn Future<Output = Reply> + Send + 'a>> {
         Box::pin(async move {
             let leaf = LeafContext::<C>::new(scope.clone());
-            let before = self.encode().ok();
+            // Mostly it is written as it was read; a new field is not, for one.
+            let written = (!self.is_written_as(fields)).then(|| self.encode().ok());
+            let before = written.as_ref().map_or(Some(fields), |written| written.as_deref());
             if matches!(call, Call::Validate | Call::ValidateAndExecute)
                 && let Err(error) = self.validate(&leaf).await
             {
@@ -180,12 +184,12 @@ impl<C: Command> Erased for C {
             if !matches!(call, Call::Validate) {
                 scope.begin();
             }
-            let mut reply = run(self, scope, &leaf, call).await;
+            let reply = run(self, scope, &leaf, call).await;
+            if before.is_some_and(|before| self.is_written_as(before)) {
+                return reply;
+            }
             match self.encode() {
-                Ok(after) => {
-                    reply.state = (before.as_ref() != Some(&after)).then_some(after);
-                    reply
-                }
+                Ok(after) => Reply { state: Some(after), ..reply },
                 Err(why) => {
                     let failed = Reply::failed(not_storable(scope, &why));
                     Reply { hooks: reply.hooks, again: Again::Never, ..failed }
@@ -202,7 +206,7 @@ async fn run<C: Command>(
     call: Call,
 ) -> Reply {
     let mut said =
-        Said { again: Again::AsDeclared, hooks: Hooks::NONE, is_ready: None, handled: None };
+        Said { again: Again::AsDeclared, hooks: Hooks::NONE, is_ready: false, handled: None };
     let nothing = |()| Arc::from("null");
     let result = match call {
         Call::Validate => Ok(nothing(())),
@@ -238,10 +242,8 @@ async fn run<C: Command>(
         scope.requests().take_started()
     };
     let launched: Vec<_> = launched.into_iter().map(|root| (scope.new_id(), root)).collect();
-    let has_next = said.is_ready.is_some() || !launched.is_empty();
-    let is_ready = said.is_ready.unwrap_or_default();
-    let next =
-        has_next.then(|| Box::new(Next { started, is_ready, handled: said.handled, launched }));
+    let next = Next { started, is_ready: said.is_ready, handled: said.handled, launched };
+    let next = (next != Next::default()).then(|| Box::new(next));
     Reply { result, state: None, refused: false, hooks: said.hooks, again: said.again, next }
 }
 
@@ -249,8 +251,8 @@ async fn run<C: Command>(
 struct Said {
     again: Again,
     hooks: Hooks,
-    /// Whether the callback has answered that the work has succeeded; none without rounds.
-    is_ready: Option<bool>,
+    /// Whether the callback has answered that the work has succeeded.
+    is_ready: bool,
     /// The number of the last event that was heard.
     handled: Option<i64>,
 }
@@ -277,7 +279,6 @@ async fn execute<C: Command>(
     let mut output = output?;
     C::Callback::executed(command, &mut output, &cx).await?;
     own_success_hook(command, scope, leaf, &output, &mut said.hooks);
-    said.is_ready = <C::Callback as Callback>::KIND.has_rounds().then_some(false);
     said.output(&output)
 }
 
@@ -297,21 +298,22 @@ async fn round<C: Command>(
             let poll = if round.last_event.is_none() {
                 C::Callback::round(command, &mut output, outcomes, &cx).await?
             } else {
-                let (poll, heard) =
-                    hear(command, &mut output, outcomes, &round.events, scope).await?;
+                // Most rounds hear no event, and need no room for one.
+                let heard = Box::pin(hear(command, &mut output, outcomes, &round.events, scope));
+                let (poll, heard) = heard.await?;
                 said.handled = heard.or(round.last_event);
                 poll
             };
             own_success_hook(command, scope, leaf, &output, &mut said.hooks);
             // What was read reads back.
-            let is_same = output.encode().is_ok_and(|after| after == before);
+            let is_same = output.is_written_as(&before);
             (poll, if is_same { before } else { said.output(&output)? })
         }
         Err(failure) => {
             (C::Callback::failed_round(command, &failure, outcomes, &cx).await?, "null".into())
         }
     };
-    said.is_ready = Some(poll == Poll::Ready);
+    said.is_ready = poll == Poll::Ready;
     Ok(output)
 }
 

@@ -1,11 +1,13 @@
-//! `cargo bench -p coco-store --bench storm`: events in a storm for one command, on SQLite: how many
-//! are published and heard a second, and the memory meanwhile. `COCO_EVENTS=300000` sets their number.
+//! `cargo bench -p coco-store --bench storm`: events in a storm for one command, on SQLite and in
+//! memory: how many are published and heard a second, and the memory meanwhile.
+//! `COCO_EVENTS=300000` sets their number.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use coco_core::prelude::*;
+use coco_core::store::{MemoryStore, Store};
 use coco_store::{Durability, Options, SeaOrmStore};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -52,6 +54,11 @@ async fn run(events: usize) -> Result<()> {
     let address = format!("sqlite://{}", directory.path().join("storm.db").display());
     let options = Options::default().durability(Durability::Relaxed);
     let store = SeaOrmStore::connect_with(&address, options).await?;
+    storm(events, "on SQLite", store).await?;
+    storm(events, "in memory", MemoryStore::default()).await
+}
+
+async fn storm(events: usize, place: &str, store: impl Store + 'static) -> Result<()> {
     let listens = Listens::default();
     let coordinator = Coordinator::builder(store).provide(listens.clone()).start().await?;
     let handle = coordinator.submit(Hears { events, heard: 0 }).await?;
@@ -79,7 +86,7 @@ async fn run(events: usize) -> Result<()> {
     let heard = began.elapsed();
     let (_, most) = memory();
     println!(
-        "{events} events for one command: {:.0} published/s, {:.0} heard/s, {most} MiB at most ({before} MiB before)",
+        "{events} events for one command {place}: {:.0} published/s, {:.0} heard/s, {most} MiB at most ({before} MiB before)",
         events as f64 / published.as_secs_f64(),
         events as f64 / heard.as_secs_f64(),
     );

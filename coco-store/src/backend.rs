@@ -5,14 +5,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use coco_core::CommandId;
-use coco_core::entity::Published;
 use coco_core::lock::WaitingRequest;
 use coco_core::store::{CommitError, StoreError};
 use sea_orm::QueryResult;
 use sea_orm::sqlx;
 
 use crate::batch::Plan;
-use crate::batch::inbox::InboxChanges;
+use crate::batch::inbox::{Audience, InboxChanges};
 use crate::batch::locks::Interest;
 use crate::error::WriteError;
 
@@ -73,11 +72,18 @@ pub(crate) trait Dialect {
     /// Finds the trees that wait for those of these roots, and for each other.
     fn trees(roots: impl Iterator<Item = CommandId>) -> Statement<Self::Values>;
 
-    /// Puts events into the inboxes of those who listen, and finds whose.
-    fn publish(events: &[(usize, &Published)]) -> Statement<Self::Values>;
+    /// Finds who listens for the keys of an audience, each by its place `key`, and the number of
+    /// the newest delivery, as `newest`.
+    fn listening(audience: &Audience<'_, '_>) -> Statement<Self::Values>;
+
+    /// Puts the events of an audience into the inboxes of those who listen.
+    fn publish(audience: &Audience<'_, '_>) -> Statement<Self::Values>;
+
+    /// Finds what was delivered since `newest`; none where `publish` finds what it has delivered.
+    fn delivered_after(newest: i64) -> Statement<Self::Values>;
 
     /// Fails as `publish` does where the events are not such as can be bound.
-    fn check_events(events: &[(usize, &Published)]) -> Statement<Self::Values>;
+    fn check_events(audience: &Audience<'_, '_>) -> Statement<Self::Values>;
 
     /// Forgets what is handled, and what those who listen no more had.
     fn forget(changes: &InboxChanges<'_>) -> Result<Vec<Bound<Self::Values>>, WriteError>;

@@ -201,6 +201,6 @@ impl Turn<'_> {
     }
 
     pub(super) fn refuse(&mut self, ticket: u64, refusal: Refusal) {
-        self.perform(Effect::Refuse { ticket, refusal });
+        self.perform(Effect::Refuse { ticket, refusal: refusal.into() });
     }
 }

@@ -178,6 +178,7 @@ impl Tree {
         writes.extend(locks);
         writes.extend(listens.then_some(Write::Unsubscribe(id)));
         let Some(parent) = parent else {
+            let result = result.map_err(Box::new);
             self.emit(id, None, writes, vec![Effect::Ended { root: id, result }]);
             return None;
         };

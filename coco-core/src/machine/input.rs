@@ -247,7 +247,7 @@ pub(crate) enum Effect {
     /// Tell the caller that what it asked for is stored.
     Accept { ticket: u64 },
     /// Tell the caller that nothing was done.
-    Refuse { ticket: u64, refusal: Refusal },
+    Refuse { ticket: u64, refusal: Box<Refusal> },
     /// Run a method of a command.
     Run(Box<Run>),
     /// Give outcomes to a flow, one after the other, polling it between them.
@@ -275,9 +275,9 @@ pub(crate) enum Effect {
     /// Read what is stored of a stuck flow's requests.
     Reload { at: Address, ticket: Option<u64> },
     /// The root is terminal.
-    Ended { root: CommandId, result: Result<Arc<str>, Failure> },
+    Ended { root: CommandId, result: Result<Arc<str>, Box<Failure>> },
     /// Something of the tree cannot go on by itself.
-    Stuck { at: Address, reason: Failure },
+    Stuck { at: Address, reason: Box<Failure> },
     /// Nothing of the tree is stuck any more.
     Unstuck { root: CommandId },
     /// Steps are held for a poll: say [`Happened::Flush`] with this number when it takes long.
@@ -307,7 +307,7 @@ pub(crate) struct Run {
     pub(crate) hook_attempt: i32,
     pub(crate) parent: Option<Parent>,
     /// What it says about its locks, which it holds since it began.
-    pub(crate) locks: LockProperties,
+    pub(crate) locks: Arc<LockProperties>,
     /// The position of the next child that it starts, where it is no flow.
     pub(crate) next_position: i32,
     pub(crate) kind: RunKind,

@@ -164,7 +164,7 @@ impl Tree {
             let leave = Write::LeaveLine(id, Some(number));
             match late.ticket {
                 Some(ticket) => {
-                    let refusal = Refusal::LockTimedOut(timed_out);
+                    let refusal = Refusal::LockTimedOut(timed_out).into();
                     self.emit(id, None, vec![leave], vec![Effect::Refuse { ticket, refusal }]);
                 }
                 None => {

@@ -27,7 +27,7 @@ pub(super) struct Node {
     pub(super) position: i32,
     pub(super) parameters: Arc<str>,
     pub(super) created_at: Timestamp,
-    pub(super) locks: LockProperties,
+    pub(super) locks: Arc<LockProperties>,
     /// How it is retried, and the same as its parent said it, as JSON.
     pub(super) retry: (Option<Retry>, Option<Arc<str>>),
     /// Whether it may hold locks: those that it asks for, those of the type that it was when it
@@ -102,7 +102,7 @@ impl Node {
             created_at,
             retry: (spec.retry, None),
             may_hold: !locks.locks().is_empty(),
-            locks,
+            locks: locks.into(),
             has_place: false,
             asked_at: None,
             in_line: None,

@@ -223,7 +223,7 @@ impl Tree {
         let at = Address { root: self.root, command: id };
         let (name, attempt) = (node.spec.name, node.progress.attempt);
         let hook_attempt = node.progress.hook_attempt;
-        let locks = node.locks.clone();
+        let locks = Arc::clone(&node.locks);
         let next_position = node.rounds.as_deref().map_or(0, |rounds| rounds.next_position);
         Effect::Run(Box::new(Run {
             at,

@@ -30,7 +30,7 @@ impl Tree {
         }
         let write = Write::Update(id, Box::new(node.progress.clone()));
         let at = Address { root: self.root, command: id };
-        self.emit(id, None, vec![write], vec![Effect::Stuck { at, reason }]);
+        self.emit(id, None, vec![write], vec![Effect::Stuck { at, reason: reason.into() }]);
     }
 
     /// Lets all that is stuck in a command go on: itself, and what is below it.
@@ -176,6 +176,6 @@ impl Tree {
 
     pub(super) fn stuck(&self, command: CommandId, node: &Node) -> Effect {
         let reason = read_failure(node.progress.stuck_reason.as_deref().unwrap_or_default());
-        Effect::Stuck { at: Address { root: self.root, command }, reason }
+        Effect::Stuck { at: Address { root: self.root, command }, reason: reason.into() }
     }
 }

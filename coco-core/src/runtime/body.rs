@@ -35,18 +35,22 @@ pub(super) struct Body {
     pub(super) outcomes: Option<UnboundedReceiver<FlowMessage>>,
     /// How long a leaf has to end when it is cancelled.
     pub(super) grace: Duration,
-    /// Where its inbox is.
-    pub(super) store: Arc<dyn Store>,
 }
 
 /// What stands around code that runs.
 pub(super) struct Outside {
     /// Dropped code of the same command, which may not have ended yet.
     pub(super) before: Option<JoinHandle<()>>,
+    pub(super) world: Arc<World>,
+    pub(super) cancel: Arc<CancelFlag>,
+}
+
+/// What all code of an engine has around it.
+pub(super) struct World {
+    pub(super) store: Arc<dyn Store>,
     pub(super) resources: Arc<Resources>,
     pub(super) inputs: UnboundedSender<Heard>,
     pub(super) leaf_asks: Arc<dyn Fn(Asker, LeafAsk) + Send + Sync>,
-    pub(super) cancel: Arc<CancelFlag>,
 }
 
 impl Outside {
@@ -62,24 +66,31 @@ impl Outside {
     fn asks(&self, run: &Run) -> LeafAsks {
         let Address { root, command } = run.at;
         let asker = Asker { root, command, attempt: run.attempt };
-        LeafAsks { asker, engine: Arc::clone(&self.leaf_asks) }
+        LeafAsks { asker, engine: Arc::clone(&self.world.leaf_asks) }
     }
 
     /// What the contexts of one run share.
     fn scope(&self, run_of: RunOf, requests: Requests, asks: Option<LeafAsks>) -> Scope {
-        let (resources, cancel) = (Arc::clone(&self.resources), Arc::clone(&self.cancel));
+        let resources = Arc::clone(&self.world.resources);
+        let cancel = Arc::clone(&self.cancel);
         Scope::new(run_of, resources, requests, asks, cancel)
     }
 
     /// Says what happened. Nobody listens when the engine is gone, and then this task is too.
     pub(super) fn say(&self, at: Address, what: Happened) {
-        let _ = self.inputs.send(Heard::Happened(at, what));
+        let _ = self.world.inputs.send(Heard::Happened(at, what));
     }
 }
 
 impl Body {
+    /// Runs it in a task of its own. Many may be begun at once, of which each is over when it has
+    /// been polled: so what it needs room for is made when its turn comes, and not before.
+    pub(super) fn spawn(self) -> JoinHandle<()> {
+        tokio::spawn(async { Box::pin(self.run()).await })
+    }
+
     /// Runs it to its end and says what became of it.
-    pub(super) async fn run(mut self) {
+    async fn run(mut self) {
         self.outside.alone().await;
         let round = match &mut self.run.kind {
             RunKind::Round(call) => std::mem::replace(call, Call::Validate),
@@ -94,7 +105,7 @@ impl Body {
             attempt: u32::try_from(run.attempt).unwrap_or(0),
             hook_attempt: u32::try_from(run.hook_attempt).unwrap_or(0),
             parent: run.parent.clone(),
-            locks: run.locks_held().into(),
+            locks: run.locks_held(),
         };
         let (call, grace) = match &run.kind {
             RunKind::Hook(hook) => (hook.clone(), None),
@@ -122,7 +133,7 @@ impl Body {
                 let asks = (!matches!(kind, RunKind::Hook(_))).then(|| outside.asks(run));
                 let fields = &*run.fields;
                 let next_position = run.next_position;
-                let method = Method {
+                let mut method = Method {
                     descriptor,
                     fields,
                     call,
@@ -156,10 +167,10 @@ pub(super) struct Method<'a> {
 
 impl Method<'_> {
     /// Runs it to its end, as far as the kit for tests lets it.
-    pub(super) async fn run(mut self) -> Reply {
+    pub(super) async fn run(&mut self) -> Reply {
         #[cfg(any(test, feature = "testing"))]
-        if let Some(interceptor) = self.outside.resources.get::<Interceptor>() {
-            return Box::pin(interceptor.run(&self)).await;
+        if let Some(interceptor) = self.outside.world.resources.get::<Interceptor>() {
+            return Box::pin(interceptor.run(self)).await;
         }
         let call = std::mem::replace(&mut self.call, Call::Validate);
         self.once(&self.scope(0), call).await
@@ -172,13 +183,18 @@ impl Method<'_> {
         self.outside.scope(run_of, requests, self.asks.clone())
     }
 
-    /// Runs `call` on a command that is decoded anew.
-    pub(super) async fn once(&self, scope: &Scope, call: Call) -> Reply {
-        let command = match decode(self.descriptor, self.fields, self.run_of.id) {
+    /// Runs `method` on a command that is decoded anew, and drops the command.
+    pub(super) async fn once(&self, scope: &Scope, method: Call) -> Reply {
+        let mut command = match decode(self.descriptor, self.fields, self.run_of.id) {
             Ok(command) => command,
             Err(failure) => return Reply { refused: true, ..Reply::failed(failure) },
         };
-        leaf(command, scope, call, self.grace).await
+        let executes = matches!(method, Call::ValidateAndExecute | Call::Round(_));
+        let reply = call(&mut *command, self.fields, scope, method, self.grace).await;
+        match drop_caught(command, scope) {
+            Some(panic) if executes => panic.after(&reply),
+            _ => reply,
+        }
     }
 }
 
@@ -197,21 +213,6 @@ pub(super) fn leaf_asks(
     })
 }
 
-/// Runs a method that is no flow, and drops the command.
-async fn leaf(
-    mut command: Box<dyn Erased>,
-    scope: &Scope,
-    method: Call,
-    grace: Option<Duration>,
-) -> Reply {
-    let executes = matches!(method, Call::ValidateAndExecute | Call::Round(_));
-    let reply = call(&mut *command, scope, method, grace).await;
-    match drop_caught(command, scope) {
-        Some(panic) if executes => panic.after(&reply),
-        _ => reply,
-    }
-}
-
 async fn flow(
     mut command: Box<dyn Erased>,
     run: &Run,
@@ -220,7 +221,7 @@ async fn flow(
     outside: &Outside,
 ) -> Happened {
     if !matches!(run.kind, RunKind::Flow { replaying: true, .. }) {
-        let reply = call(&mut *command, scope, Call::Validate, None).await;
+        let reply = call(&mut *command, &run.fields, scope, Call::Validate, None).await;
         if reply.result.is_err() {
             drop_caught(command, scope);
             return run.over(reply);
@@ -228,7 +229,7 @@ async fn flow(
     }
     let attempt = run.attempt;
     let report = |polled| outside.say(run.at, Happened::Polled { attempt, polled });
-    let mut polled = drive(&mut *command, scope, &mut outcomes, report).await;
+    let mut polled = drive(&mut *command, &run.fields, scope, &mut outcomes, report).await;
     if let (Some(panic), Some(FlowEnd::Returned { reply, .. })) =
         (drop_caught(command, scope), &mut polled.end)
     {
@@ -240,13 +241,13 @@ async fn flow(
 impl Run {
     /// What its command says about its locks, with those that it holds while this runs: one that
     /// has succeeded has let go of them before its hook, unless it keeps them for that.
-    fn locks_held(&self) -> LockProperties {
+    fn locks_held(&self) -> Arc<LockProperties> {
         let scope = self.locks.scope();
         match self.kind {
             RunKind::Hook(Call::EndSuccessfully(_)) if scope != LockScope::Command => {
-                LockProperties::new(scope)
+                LockProperties::new(scope).into()
             }
-            _ => self.locks.clone(),
+            _ => Arc::clone(&self.locks),
         }
     }
 
@@ -289,6 +290,7 @@ fn decode(
 /// `grace` it is dropped when it does not end that soon after it was cancelled.
 async fn call(
     command: &mut dyn Erased,
+    fields: &str,
     scope: &Scope,
     call: Call,
     grace: Option<Duration>,
@@ -298,7 +300,7 @@ async fn call(
         scope.cancelled().await;
         Box::pin(tokio::time::sleep(grace)).await;
     });
-    let mut future = command.call(scope, call);
+    let mut future = command.call(fields, scope, call);
     let mut reply = std::future::poll_fn(|cx| match caught(|| future.as_mut().poll(cx)) {
         Ok(Poll::Ready(reply)) => Poll::Ready(reply),
         Ok(Poll::Pending) => is_late.as_mut().poll(cx).map(|()| dropped(scope, grace)),

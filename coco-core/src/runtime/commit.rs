@@ -1,5 +1,6 @@
 //! The commit queue: steps with the effects that wait for them, one commit in flight.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +19,7 @@ pub(super) type Queued = (Step, Vec<Effect>);
 /// Steps that wait for the next commit.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    steps: Vec<Step>,
-    effects: Vec<Vec<Effect>>,
+    waiting: VecDeque<Queued>,
     /// The steps that are being committed.
     committing: Option<Arc<[Step]>>,
 }
@@ -33,25 +33,22 @@ pub(super) struct InFlight {
 
 impl Queue {
     pub(super) fn push(&mut self, step: Step, effects: Vec<Effect>) {
-        self.steps.push(step);
-        self.effects.push(effects);
+        self.waiting.push_back((step, effects));
     }
 
     pub(super) fn len(&self) -> usize {
-        self.steps.len()
+        self.waiting.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.waiting.is_empty()
     }
 
     /// The trees of which not all is stored.
     pub(super) fn unstored(&self) -> impl Iterator<Item = CommandId> {
-        self.committing
-            .iter()
-            .flat_map(|steps| steps.iter())
-            .chain(&self.steps)
-            .map(|step| step.root)
+        let committing = self.committing.iter().flat_map(|steps| steps.iter());
+        let waiting = self.waiting.iter().map(|(step, _)| step);
+        committing.chain(waiting).map(|step| step.root)
     }
 
     /// The commit that was begun is through.
@@ -61,25 +58,23 @@ impl Queue {
 
     /// Takes the steps of one tree out.
     pub(super) fn take_tree(&mut self, root: CommandId) -> Vec<Queued> {
-        let all =
-            std::mem::take(&mut self.steps).into_iter().zip(std::mem::take(&mut self.effects));
-        let (taken, kept): (Vec<_>, Vec<_>) = all.partition(|(step, _)| step.root == root);
-        (self.steps, self.effects) = kept.into_iter().unzip();
+        let waiting = std::mem::take(&mut self.waiting);
+        let (taken, kept): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|(step, _)| step.root == root);
+        self.waiting = kept.into();
         taken
     }
 
-    /// The effects of the steps at the head that write nothing: all before them is durable.
-    pub(super) fn take_free(&mut self) -> Vec<Effect> {
-        let writes = |step: &Step| !step.writes.is_empty() || step.request.is_some();
-        let free = self.steps.iter().position(writes).unwrap_or(self.steps.len());
-        self.steps.drain(..free);
-        self.effects.drain(..free).flatten().collect()
+    /// The effects of the step at the head, if it writes nothing: all before it is durable.
+    pub(super) fn take_free(&mut self) -> Option<Vec<Effect>> {
+        let is_free = |(step, _): &mut Queued| step.writes.is_empty() && step.request.is_none();
+        self.waiting.pop_front_if(is_free).map(|(_, effects)| effects)
     }
 
     /// Begins the commit of all that waits.
     pub(super) fn begin(&mut self, store: &Arc<dyn Store>, lease: &Arc<Lease>) -> InFlight {
-        let steps: Arc<[Step]> = std::mem::take(&mut self.steps).into();
-        let effects = std::mem::take(&mut self.effects);
+        let (steps, effects): (Vec<_>, _) = self.waiting.drain(..).unzip();
+        let steps: Arc<[Step]> = steps.into();
         self.committing = Some(Arc::clone(&steps));
         let done = commit(Arc::clone(store), Arc::clone(lease), Arc::clone(&steps));
         InFlight { steps, effects, done: Box::pin(done) }

@@ -31,6 +31,7 @@ pub(super) enum FlowMessage {
 /// Runs a flow. What it asks for between two outcomes goes to `report`; gives its last poll.
 pub(super) async fn drive(
     command: &mut dyn Erased,
+    fields: &str,
     scope: &Scope,
     messages: &mut UnboundedReceiver<FlowMessage>,
     mut report: impl FnMut(Polled),
@@ -42,7 +43,7 @@ pub(super) async fn drive(
         waker.remember(cx.waker());
         if let Some(command) = begin.take() {
             // Without tokio's budget, whose end would wake the flow from outside.
-            let code = tokio::task::unconstrained(command.call(scope, Call::Execute));
+            let code = tokio::task::unconstrained(command.call(fields, scope, Call::Execute));
             flow.code = Some(Box::pin(code));
             match flow.poll(false) {
                 polled if polled.end.is_some() => return Poll::Ready(polled),

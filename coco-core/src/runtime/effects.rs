@@ -88,7 +88,7 @@ impl Engine {
             },
             Effect::Refuse { ticket, refusal } => {
                 if let Some(caller) = self.callers.remove(&ticket) {
-                    caller.answer(refusal);
+                    caller.answer(*refusal);
                 }
             }
             Effect::Run(run) => self.start(run),
@@ -113,10 +113,12 @@ impl Engine {
             }
             Effect::NoRoom { root } => self.admission.passes_by(root),
             Effect::Rested { root } => self.admission.rests(root),
-            Effect::Ended { root, result } => self.watchers.ended(root, result),
+            Effect::Ended { root, result } => {
+                self.watchers.ended(root, result.map_err(|failure| *failure));
+            }
             Effect::Stuck { at, reason } => {
                 tracing::error!(command = %at.command, root = %at.root, %reason, "a command is stuck");
-                self.watchers.stuck(at.root, at.command, reason);
+                self.watchers.stuck(at.root, at.command, *reason);
             }
             Effect::Unstuck { root } => self.watchers.unstuck(root),
             Effect::Held { root, hold } => {
@@ -134,7 +136,7 @@ impl Engine {
             let message = format!("no command `{}` is registered in this program", run.name);
             let failure = Failure::new(FailureKind::Undecodable, message).of(run.at.command);
             let over = run.over(Reply { refused: true, ..Reply::failed(failure) });
-            return drop(self.inputs.send(Heard::Happened(run.at, over)));
+            return drop(self.world.inputs.send(Heard::Happened(run.at, over)));
         };
         if self.stopping.is_some() && !is_leaf {
             return;
@@ -149,9 +151,7 @@ impl Engine {
         };
         let outside = self.outside(at, &cancel);
         let grace = self.settings.cancel_grace;
-        let store = Arc::clone(&self.store);
-        let body = Body { outside, run, descriptor, outcomes, grace, store };
-        let join = tokio::spawn(body.run());
+        let join = Body { outside, run, descriptor, outcomes, grace }.spawn();
         self.tasks.insert(at.command, Task { root: at.root, code, cancel, messages, join });
     }
 
@@ -162,8 +162,8 @@ impl Engine {
         }
         let (at, cancel) = (run.at, Arc::new(CancelFlag::default()));
         let outside = self.outside(at, &cancel);
-        let (store, registry) = (Arc::clone(&self.store), Arc::clone(&self.registry));
-        let join = tokio::spawn(UndoBody { outside, run, store, registry }.run());
+        let registry = Arc::clone(&self.registry);
+        let join = tokio::spawn(UndoBody { outside, run, registry }.run());
         let task = Task { root: at.root, code: Code::Hook, cancel, messages: None, join };
         self.tasks.insert(at.command, task);
     }
@@ -171,9 +171,7 @@ impl Engine {
     pub(super) fn outside(&mut self, at: Address, cancel: &Arc<CancelFlag>) -> Outside {
         Outside {
             before: self.tasks.take_ending(at.command),
-            resources: Arc::clone(&self.resources),
-            inputs: self.inputs.clone(),
-            leaf_asks: Arc::clone(&self.leaf_asks),
+            world: Arc::clone(&self.world),
             cancel: Arc::clone(cancel),
         }
     }

@@ -1,6 +1,6 @@
 //! The task that owns the machine.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::admission::{Admission, Page};
 use super::alarms::Alarms;
-use super::body::leaf_asks;
+use super::body::{World, leaf_asks};
 use super::clock::Clock;
 use super::commit::{InFlight, Queue, Queued};
 use super::effects::{Caller, ticket_of};
@@ -21,14 +21,14 @@ use super::request::{Line, Offer, Request};
 use super::tasks::{Code, Tasks};
 use super::watch::Watchers;
 use crate::context::Resources;
-use crate::context::leaf::{Asker, LeafAsk};
+use crate::context::leaf::LeafAsk;
 use crate::error::Result;
 use crate::id::CommandId;
 use crate::lock::{Grant, LockRefusal};
 use crate::machine::{self, Address, Effect, Entry, Happened, Input, Machine, Output};
 use crate::recovery::StartReport;
 use crate::registry::Registry;
-use crate::store::{CommitError, Committed, Delivered, Lease, Outcome, Step, Store, StoreError};
+use crate::store::{CommitError, Committed, Lease, Outcome, Step, Store, StoreError};
 
 /// Submits that wait while the engine is busy, and steps that wait before it takes more of them.
 const SUBMIT_QUEUE: usize = 1024;
@@ -61,7 +61,7 @@ pub(crate) struct Engine {
     pub(super) store: Arc<dyn Store>,
     pub(super) lease: Arc<Lease>,
     pub(super) registry: Arc<Registry>,
-    pub(super) resources: Arc<Resources>,
+    pub(super) world: Arc<World>,
     pub(super) settings: Settings,
     pub(super) queue: Queue,
     pub(super) tasks: Tasks,
@@ -76,8 +76,6 @@ pub(crate) struct Engine {
     pub(super) reloading: HashMap<CommandId, Reloading>,
     /// How often in a row the store has refused what is to be stored of a command.
     pub(super) refused: HashMap<CommandId, u32>,
-    pub(super) inputs: mpsc::UnboundedSender<Heard>,
-    pub(super) leaf_asks: Arc<dyn Fn(Asker, LeafAsk) + Send + Sync>,
     pub(super) reads: mpsc::UnboundedSender<Result<Read, StoreError>>,
     pub(super) pages: mpsc::UnboundedSender<Page>,
     pub(super) stopping: Option<Stopping>,
@@ -118,13 +116,15 @@ impl Engine {
         let (reads, heard_reads) = mpsc::unbounded_channel();
         let (pages, heard_pages) = mpsc::unbounded_channel();
         let boundary = CommandId::from_uuid(Uuid::now_v7());
+        let leaf_asks = leaf_asks(inputs.clone());
+        let world = World { store: Arc::clone(&store), resources, inputs, leaf_asks };
         let engine = Self {
             machine: Machine::new(settings.machine),
             store,
             admission: Admission::new(boundary, !lease.clean, started),
             lease: Arc::new(lease),
             registry,
-            resources,
+            world: Arc::new(world),
             settings,
             queue: Queue::default(),
             tasks: Tasks::default(),
@@ -135,8 +135,6 @@ impl Engine {
             alarms: Alarms::default(),
             reloading: HashMap::new(),
             refused: HashMap::new(),
-            leaf_asks: leaf_asks(inputs.clone()),
-            inputs,
             reads,
             pages,
             stopping: None,
@@ -202,6 +200,12 @@ impl Engine {
                         tracing::warn!("the engine stops with steps that the store did not take");
                         break;
                     }
+                    if in_flight.is_none() {
+                        in_flight = self.next_commit();
+                    }
+                    if in_flight.is_none() {
+                        self.collect(&mut ears).await;
+                    }
                 }
             }
         }
@@ -209,8 +213,8 @@ impl Engine {
         self.close().await;
     }
 
-    /// Lets what a commit has set free run, so that it joins the next batch: as long as something
-    /// new comes, and not for long.
+    /// Lets what was set free together run, by a commit or as its time has come, so that it joins
+    /// the next batch: as long as something new comes, and not for long.
     async fn collect(&mut self, ears: &mut Ears) {
         for _ in 0..MOST_YIELDS {
             step_back().await;
@@ -313,11 +317,7 @@ impl Engine {
     }
 
     fn next_commit(&mut self) -> Option<InFlight> {
-        loop {
-            let free = self.queue.take_free();
-            if free.is_empty() {
-                break;
-            }
+        while let Some(free) = self.queue.take_free() {
             self.let_go(free);
         }
         (!self.queue.is_empty()).then(|| self.queue.begin(&self.store, &self.lease))
@@ -377,7 +377,10 @@ impl Engine {
         for Grant { root, command, number } in granted {
             self.happened(Address { root, command }, Happened::HasLocks { number });
         }
-        for Delivered { root, command, .. } in delivered {
+        // In a storm one command has many of a batch.
+        let have_events: BTreeSet<_> =
+            delivered.iter().map(|delivered| (delivered.root, delivered.command)).collect();
+        for (root, command) in have_events {
             self.happened(Address { root, command }, Happened::HasEvents);
         }
         Ok(())
@@ -404,7 +407,8 @@ impl Engine {
             let at = Address { root, command: root };
             self.tell(Input::Of { at, what: Happened::Flush { hold } });
         }
-        while let Some((at, when)) = self.alarms.pop(self.settings.clock.now()) {
+        let time = self.settings.clock.now();
+        while let Some((at, when)) = self.alarms.pop(time) {
             self.happened(at, Happened::Due(when));
         }
         let Some(stopping) = self.stopping.as_mut().filter(|stopping| stopping.deadline <= now)

@@ -7,14 +7,15 @@ use crate::erased::{Call, Round};
 use crate::event::Event;
 
 /// Events that one round hears.
-const MOST_EVENTS: usize = 64;
+const MOST_EVENTS: usize = 256;
 
 impl Body {
     /// The round for what is in the inbox of the command; none when there is nothing, or it cannot
     /// be read. An event that cannot be read is left out, and counts as heard.
     pub(super) async fn heard(&self, round: &Round) -> Option<Call> {
         let command = self.run.at.command;
-        let read = read_again("an inbox", || self.store.inbox(command, MOST_EVENTS)).await;
+        let read =
+            read_again("an inbox", || self.outside.world.store.inbox(command, MOST_EVENTS)).await;
         let inbox = match read {
             Ok(inbox) => inbox,
             Err(error) => {

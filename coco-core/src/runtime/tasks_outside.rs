@@ -51,7 +51,7 @@ impl Asking {
         self.outside.alone().await;
         let cx = TaskContext {
             command: self.run.at.command,
-            resources: Arc::clone(&self.outside.resources),
+            resources: Arc::clone(&self.outside.world.resources),
         };
         let said = match &self.run.kind {
             RunKind::Tasks { open, stop } => {

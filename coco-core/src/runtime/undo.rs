@@ -19,7 +19,6 @@ use crate::store::Store;
 pub(super) struct UndoBody {
     pub(super) outside: Outside,
     pub(super) run: UndoRun,
-    pub(super) store: Arc<dyn Store>,
     pub(super) registry: Arc<Registry>,
 }
 
@@ -49,7 +48,8 @@ impl UndoBody {
     async fn what(&self) -> Result<Undo, Failure> {
         match &self.run.undoing {
             Undoing::Entry { command, position, entry } => {
-                let row = read_again("a command", || self.store.entity(*command)).await;
+                let row =
+                    read_again("a command", || self.outside.world.store.entity(*command)).await;
                 Ok(Undo {
                     name: entry.name.clone().into_owned(),
                     fields: Arc::clone(&entry.parameters),
@@ -60,7 +60,8 @@ impl UndoBody {
                 })
             }
             Undoing::Command(id) => {
-                let row = read_again("a command to undo", || self.store.entity(*id)).await;
+                let row =
+                    read_again("a command to undo", || self.outside.world.store.entity(*id)).await;
                 let unreadable = |reason: String| {
                     let message = format!("what is to be undone cannot be read: {reason}");
                     Failure::new(FailureKind::Undecodable, message).of(*id)
@@ -110,6 +111,8 @@ impl UndoBody {
         };
         let (fields, outside) = (&*fields, &self.outside);
         let (next_position, asks, grace) = (0, None, None);
-        Method { descriptor, fields, call, run_of, next_position, asks, grace, outside }.run().await
+        let mut method =
+            Method { descriptor, fields, call, run_of, next_position, asks, grace, outside };
+        method.run().await
     }
 }

@@ -7,13 +7,12 @@ mod locks;
 mod undo;
 
 use coco_core::CommandId;
-use coco_core::entity::Published;
 use coco_core::lock::WaitingRequest;
 use sea_orm::sqlx::postgres::PgArguments;
 use uuid::Uuid;
 
 use super::Plan;
-use super::inbox::InboxChanges;
+use super::inbox::{Audience, InboxChanges};
 use super::locks::Interest;
 use crate::backend::{self, Dialect};
 use crate::error::WriteError;
@@ -109,12 +108,21 @@ impl Dialect for Postgres {
         Ok(bound!(locks::READ_TREES, roots, |id| uuid(*id)))
     }
 
-    fn publish(events: &[(usize, &Published)]) -> Statement {
-        inbox::publish(events)
+    fn listening(audience: &Audience<'_, '_>) -> Statement {
+        inbox::listening(audience)
     }
 
-    fn check_events(events: &[(usize, &Published)]) -> Statement {
-        inbox::check(events)
+    fn publish(audience: &Audience<'_, '_>) -> Statement {
+        inbox::publish(audience)
+    }
+
+    /// Other engines publish as well: what is newer need not be of this one.
+    fn delivered_after(_: i64) -> Statement {
+        Ok(None)
+    }
+
+    fn check_events(audience: &Audience<'_, '_>) -> Statement {
+        inbox::check(audience)
     }
 
     fn forget(changes: &InboxChanges<'_>) -> Result<Vec<Bound>, WriteError> {

@@ -12,12 +12,13 @@ mod rows;
 mod statements;
 
 use coco_core::CommandId;
-use coco_core::entity::{CommandEntity, Progress, Published};
+use coco_core::entity::{CommandEntity, Progress};
 use coco_core::lock::WaitingRequest;
 
 use self::inbox::{
     CHECK_EVENTS, DELETE_DELIVERIES, DELETE_SUBSCRIPTIONS, HANDLE, INSERT_SUBSCRIPTIONS,
-    INSERT_TASKS, KEEP_TASKS, Listening, Outside, PUBLISH, UPDATE_TASKS,
+    INSERT_TASKS, KEEP_TASKS, Listening, Outside, PUBLISH, READ_DELIVERED, READ_LISTENING,
+    UPDATE_TASKS,
 };
 use self::locks::{
     DELETE_LOCKS, DELETE_ONE_LOCK, DELETE_WAITERS, Held, INSERT_LOCKS, INSERT_WAITERS, READ_HELD,
@@ -33,7 +34,7 @@ use self::statements::{
     UPDATE_ENDS, UPDATE_UNDONE,
 };
 use super::Plan;
-use super::inbox::InboxChanges;
+use super::inbox::{Audience, InboxChanges};
 use super::locks::Interest;
 use crate::backend::{Bound, Dialect, Statement};
 use crate::error::WriteError;
@@ -63,6 +64,12 @@ fn with<const N: usize>(
 
 fn of_commands(sql: &'static str, commands: impl Iterator<Item = CommandId>) -> Statement<Values> {
     Ok(bound(sql, array(commands.map(Id))?))
+}
+
+fn events(sql: &'static str, audience: &Audience<'_, '_>) -> Statement<Values> {
+    let (keys, events) = (inbox::keys(audience.keys())?, inbox::events(audience.events())?);
+    let rows: Vec<_> = keys.into_iter().chain(events).collect();
+    Ok((!rows.is_empty()).then(|| Bound::new(sql, Values { rows, identities: None })))
 }
 
 impl Dialect for Sqlite {
@@ -162,12 +169,20 @@ impl Dialect for Sqlite {
         of_commands(READ_TREES, roots)
     }
 
-    fn publish(events: &[(usize, &Published)]) -> Statement<Values> {
-        Ok(bound(PUBLISH, inbox::events(events)?))
+    fn listening(audience: &Audience<'_, '_>) -> Statement<Values> {
+        Ok(bound(READ_LISTENING, inbox::keys(audience.keys())?))
     }
 
-    fn check_events(events: &[(usize, &Published)]) -> Statement<Values> {
-        Ok(bound(CHECK_EVENTS, inbox::events(events)?))
+    fn publish(audience: &Audience<'_, '_>) -> Statement<Values> {
+        events(PUBLISH, audience)
+    }
+
+    fn delivered_after(newest: i64) -> Statement<Values> {
+        Ok(bound(READ_DELIVERED, array([newest].into_iter())?))
+    }
+
+    fn check_events(audience: &Audience<'_, '_>) -> Statement<Values> {
+        events(CHECK_EVENTS, audience)
     }
 
     fn forget(changes: &InboxChanges<'_>) -> Result<Vec<Bound<Values>>, WriteError> {
@@ -289,7 +304,9 @@ mod tests {
             UPDATE_COMPENSATED,
             UPDATE_UNDONE,
             UPDATE_TASKS,
+            READ_LISTENING,
             PUBLISH,
+            READ_DELIVERED,
             HANDLE,
             DELETE_SUBSCRIPTIONS,
             DELETE_DELIVERIES,

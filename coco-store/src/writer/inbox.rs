@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::rows::command_id;
 use super::transaction::Transaction;
 use crate::backend::Backend;
-use crate::batch::inbox::InboxChanges;
+use crate::batch::inbox::{Audience, InboxChanges};
 use crate::error::WriteError;
 
 type Events<'e, 'a> = &'e [(usize, &'a Published)];
@@ -51,25 +51,45 @@ impl<B: Backend> Transaction<'_, B> {
 
     /// Fails where one of the events cannot be published.
     pub(super) async fn check_events(&mut self, events: Events<'_, '_>) -> Result<(), WriteError> {
-        self.read(B::check_events(events)?, |_| Ok(())).await.map(drop)
+        match B::check_events(&Audience::new(events))? {
+            Some(check) => self.fetch(check).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     async fn publish(&mut self, events: Events<'_, '_>) -> Result<Vec<Delivered>, WriteError> {
-        let Some(publish) = B::publish(events)? else { return Ok(Vec::new()) };
-        let found = self.returning(publish).await?;
-        // The first of those that are the same is the one that is delivered.
-        let mut steps = HashMap::with_capacity(events.len());
-        for (step, event) in events {
-            steps.entry((&*event.event_id, &*event.key)).or_insert(*step);
-        }
-        let delivered = found.iter().filter_map(|row| match delivered(row, &steps) {
-            Ok(delivered) => Some(delivered),
-            Err(error) => {
-                tracing::error!(%error, "who has an event in its inbox cannot be read");
-                None
+        let mut audience = Audience::new(events);
+        let Some(newest) = self.find_listening(&mut audience).await? else {
+            return Ok(Vec::new());
+        };
+        let Some(publish) = B::publish(&audience)? else { return Ok(Vec::new()) };
+        let delivered: Vec<_> = audience.deliveries().collect();
+        let found = match B::delivered_after(newest)? {
+            None => self.returning(publish).await?,
+            Some(_) if self.execute(publish).await? == delivered.len() as u64 => {
+                return Ok(delivered);
             }
-        });
-        Ok(delivered.collect())
+            // Some had been given an event before.
+            Some(read) => self.returning(read).await?,
+        };
+        if found.len() == delivered.len() {
+            return Ok(delivered);
+        }
+        let steps = audience.steps();
+        Ok(readable(found.iter().map(|row| delivered_of(row, &steps))).collect())
+    }
+
+    /// Finds who listens, and the number of the newest delivery; none where nobody does.
+    async fn find_listening(
+        &mut self,
+        audience: &mut Audience<'_, '_>,
+    ) -> Result<Option<i64>, WriteError> {
+        let Some(listening) = B::listening(audience)? else { return Ok(None) };
+        let found = self.fetch(listening).await?;
+        for (place, command, root) in readable(found.iter().map(listens)) {
+            audience.listens(place, command, root);
+        }
+        Ok(found.first().map(|row| row.try_get_by("newest")).transpose()?)
     }
 
     async fn forget(&mut self, changes: &InboxChanges<'_>) -> Result<(), WriteError> {
@@ -80,11 +100,33 @@ impl<B: Backend> Transaction<'_, B> {
     }
 }
 
-fn delivered(row: &QueryResult, steps: &HashMap<(&str, &str), usize>) -> Result<Delivered, DbErr> {
+/// Those that can be read.
+fn readable<T>(rows: impl Iterator<Item = Result<T, DbErr>>) -> impl Iterator<Item = T> {
+    rows.filter_map(|row| match row {
+        Ok(row) => Some(row),
+        Err(error) => {
+            tracing::error!(%error, "who hears an event cannot be read");
+            None
+        }
+    })
+}
+
+fn listens(row: &QueryResult) -> Result<(usize, CommandId, CommandId), DbErr> {
+    let place = usize::try_from(row.try_get_by::<i64, _>("key")?).unwrap_or(usize::MAX);
+    Ok((place, command_id(row)?, root_id(row)?))
+}
+
+fn delivered_of(
+    row: &QueryResult,
+    steps: &HashMap<(&str, &str), usize>,
+) -> Result<Delivered, DbErr> {
     let (event, key): (String, String) =
         (row.try_get_by("event_id")?, row.try_get_by("event_key")?);
     let unknown = || DbErr::RecordNotFound(format!("the event `{event}`"));
     let step = *steps.get(&(&*event, &*key)).ok_or_else(unknown)?;
-    let root = CommandId::from_uuid(row.try_get_by::<Uuid, _>("root_command_id")?);
-    Ok(Delivered { step, root, command: command_id(row)? })
+    Ok(Delivered { step, root: root_id(row)?, command: command_id(row)? })
+}
+
+fn root_id(row: &QueryResult) -> Result<CommandId, DbErr> {
+    Ok(CommandId::from_uuid(row.try_get_by::<Uuid, _>("root_command_id")?))
 }

@@ -183,7 +183,7 @@ impl<'c, B: Backend> Transaction<'c, B> {
     /// Stores how the engine leaves.
     pub(crate) async fn release(&mut self, clean: bool) -> Result<(), WriteError> {
         match self.backend.release(clean)? {
-            Some(statement) => self.execute(statement).await,
+            Some(statement) => self.execute(statement).await.map(drop),
             None => Ok(()),
         }
     }
@@ -191,7 +191,7 @@ impl<'c, B: Backend> Transaction<'c, B> {
     /// Shows that the engine lives.
     pub(crate) async fn beat(&mut self) -> Result<(), WriteError> {
         match self.backend.beat()? {
-            Some(statement) => self.execute(statement).await,
+            Some(statement) => self.execute(statement).await.map(drop),
             None => Ok(()),
         }
     }
@@ -246,14 +246,15 @@ impl<'c, B: Backend> Transaction<'c, B> {
         Ok(self.backend.fetch(self.connection, statement).await?)
     }
 
-    pub(super) async fn execute(&mut self, statement: Bound<B::Values>) -> Result<(), WriteError> {
+    /// Says how many rows a statement has touched.
+    pub(super) async fn execute(&mut self, statement: Bound<B::Values>) -> Result<u64, WriteError> {
         self.counters.count_statement();
         let touches = statement.touches;
         let done = self.backend.execute(self.connection, statement).await?;
         if touches.is_some_and(|expected| done < expected) {
             return Err(WriteError::Data("a row to update is not stored".to_owned()));
         }
-        Ok(())
+        Ok(done)
     }
 
     async fn run(&mut self, sql: &'static str) -> Result<(), WriteError> {

@@ -1,13 +1,12 @@
 //! Events, who listens for them, and tasks outside.
 
 use coco_core::Timestamp;
-use coco_core::entity::Published;
 use coco_core::event::subscriptions_for;
 use sea_orm::sqlx::postgres::PgArguments;
 
 use super::{Bound, Statement, bind, bound, uuid};
 use crate::batch::Plan;
-use crate::batch::inbox::InboxChanges;
+use crate::batch::inbox::{Audience, InboxChanges};
 use crate::error::WriteError;
 
 /// Who listens already is known by its key.
@@ -16,24 +15,29 @@ INSERT INTO event_subscriptions (command_id, root_command_id, event_key, created
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[]) \
 ON CONFLICT (command_id, event_key) DO NOTHING";
 
-/// `$5` and `$6`: for each event, by its place, the subscriptions that match it, so that they are
-/// looked up one by one, however many there are.
+/// Each key has the subscriptions with it that match: so they are looked up one by one, however many
+/// there are, and once for all events with that key.
+const READ_LISTENING: &str = "\
+SELECT asked.place AS key, listening.command_id, listening.root_command_id, 0::bigint AS newest \
+FROM unnest($1::bigint[], $2::text[]) AS asked(place, event_key) \
+JOIN event_subscriptions AS listening ON listening.event_key = asked.event_key";
+
+/// `$1` to `$5` are the events, with the places of their keys; `$6` to `$8` who listens.
 const PUBLISH: &str = "\
 INSERT INTO event_deliveries (\
 command_id, root_command_id, event_id, event_key, payload, published_at) \
 SELECT listening.command_id, listening.root_command_id, event.event_id, event.event_key, \
 event.payload, event.published_at \
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) WITH ORDINALITY \
-AS event(event_id, event_key, payload, published_at, place) \
-JOIN unnest($5::bigint[], $6::text[]) AS matching(place, event_key) \
-ON matching.place = event.place \
-JOIN event_subscriptions AS listening ON listening.event_key = matching.event_key \
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[]) WITH ORDINALITY \
+AS event(event_id, event_key, payload, published_at, key, place) \
+JOIN unnest($6::bigint[], $7::uuid[], $8::uuid[]) AS listening(key, command_id, root_command_id) \
+ON listening.key = event.key \
 ORDER BY event.place \
 ON CONFLICT (command_id, event_id) DO NOTHING \
 RETURNING command_id, root_command_id, event_id, event_key";
 
 const CHECK_EVENTS: &str = "\
-SELECT count(*) FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])";
+SELECT count(*) FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])";
 
 const HANDLE: &str = "\
 UPDATE event_deliveries AS delivery SET payload = NULL \
@@ -75,33 +79,41 @@ pub(super) fn subscribe(plan: &Plan<'_, '_>) -> Statement {
     ))
 }
 
-fn events(sql: &'static str, events: &[(usize, &Published)]) -> Statement {
+pub(super) fn listening(audience: &Audience<'_, '_>) -> Statement {
+    let asked = (0_i64..).zip(audience.keys());
+    let asked = asked
+        .flat_map(|(place, key)| subscriptions_for(key).into_iter().map(move |it| (place, it)));
+    Ok(bound!(READ_LISTENING, asked, |(place, key)| *place, key.as_str()))
+}
+
+fn events(sql: &'static str, audience: &Audience<'_, '_>) -> Statement {
     Ok(bound!(
         sql,
-        events.iter(),
-        |(_, row)| &*row.event_id,
+        audience.events(),
+        |(row, place)| &*row.event_id,
         &*row.key,
         &*row.payload,
         row.published_at.as_micros(),
+        *place as i64,
     ))
 }
 
-pub(super) fn publish(published: &[(usize, &Published)]) -> Statement {
-    let Some(mut bound) = events(PUBLISH, published)? else { return Ok(None) };
-    let (mut places, mut keys) = (Vec::new(), Vec::new());
-    for (place, (_, event)) in (1_i64..).zip(published) {
-        for key in subscriptions_for(&event.key) {
-            places.push(place);
-            keys.push(key);
-        }
+pub(super) fn publish(audience: &Audience<'_, '_>) -> Statement {
+    let Some(mut bound) = events(PUBLISH, audience)? else { return Ok(None) };
+    let (mut places, mut commands, mut roots) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, command, root) in audience.listening() {
+        places.push(place as i64);
+        commands.push(uuid(command));
+        roots.push(uuid(root));
     }
     bind(&mut bound.values, places)?;
-    bind(&mut bound.values, keys)?;
+    bind(&mut bound.values, commands)?;
+    bind(&mut bound.values, roots)?;
     Ok(Some(bound))
 }
 
-pub(super) fn check(published: &[(usize, &Published)]) -> Statement {
-    events(CHECK_EVENTS, published)
+pub(super) fn check(audience: &Audience<'_, '_>) -> Statement {
+    events(CHECK_EVENTS, audience)
 }
 
 pub(super) fn forget(changes: &InboxChanges<'_>) -> Result<Vec<Bound>, WriteError> {

@@ -14,22 +14,47 @@ INSERT INTO event_subscriptions (command_id, root_command_id, event_key, created
 SELECT unhex(value ->> '$[0]'), unhex(value ->> '$[1]'), value ->> '$[2]', value ->> '$[3]' \
 FROM jsonb_each(?1) WHERE true ON CONFLICT (command_id, event_key) DO NOTHING";
 
-/// Each event has the subscriptions with it that match, so that they are looked up one by one,
-/// however many there are. A command that is gone, as in a file that is damaged, hears nothing.
-pub(crate) const PUBLISH: &str = "\
-INSERT INTO event_deliveries (\
+/// The commands that listen for the keys in `?1`, each of which has the subscriptions with it that
+/// match: so they are looked up one by one, however many there are, and once for all events with
+/// that key. A command that is gone, as in a file that is damaged, hears nothing.
+macro_rules! listening {
+    () => {
+        "WITH \nlistening(key, event_key, command_id, root_command_id) AS MATERIALIZED (\
+SELECT asked.key, asked.value ->> '$[0]', command.command_id, subscription.root_command_id \
+FROM jsonb_each(?1) AS asked CROSS JOIN json_each(asked.value -> '$[1]') AS matching \
+CROSS JOIN event_subscriptions AS subscription ON subscription.event_key = matching.value \
+CROSS JOIN command_entities AS command ON command.command_id = subscription.command_id) "
+    };
+}
+
+/// Who listens, and the number of the newest delivery.
+pub(crate) const READ_LISTENING: &str = concat!(
+    listening!(),
+    "SELECT key, command_id, root_command_id, \
+(SELECT coalesce(max(number), 0) FROM event_deliveries) AS newest FROM listening"
+);
+
+/// `?2` has the events, each with the place of its key in `?1`.
+pub(crate) const PUBLISH: &str = concat!(
+    listening!(),
+    "INSERT INTO event_deliveries (\
 command_id, root_command_id, event_id, event_key, payload, published_at) \
 SELECT listening.command_id, listening.root_command_id, event.value ->> '$[0]', \
-event.value ->> '$[1]', event.value ->> '$[2]', event.value ->> '$[3]' \
-FROM jsonb_each(?1) AS event CROSS JOIN json_each(event.value -> '$[4]') AS matching \
-CROSS JOIN event_subscriptions AS listening ON listening.event_key = matching.value \
-CROSS JOIN command_entities AS command ON command.command_id = listening.command_id \
+listening.event_key, event.value ->> '$[1]', event.value ->> '$[2]' \
+FROM jsonb_each(?2) AS event \
+CROSS JOIN listening ON listening.key = event.value ->> '$[3]' \
 ORDER BY event.rowid \
-ON CONFLICT (command_id, event_id) DO NOTHING \
-RETURNING command_id, root_command_id, event_id, event_key";
+ON CONFLICT (command_id, event_id) DO NOTHING"
+);
+
+/// What was delivered since `?1` was the newest.
+pub(crate) const READ_DELIVERED: &str = "\
+SELECT command_id, root_command_id, event_id, event_key FROM event_deliveries \
+WHERE number > ?1 ->> '$[0]' ORDER BY number";
 
 /// Fails as `PUBLISH` does where the events are not such as can be bound.
-pub(crate) const CHECK_EVENTS: &str = "SELECT count(*) FROM jsonb_each(?1)";
+pub(crate) const CHECK_EVENTS: &str = "\
+SELECT (SELECT count(*) FROM jsonb_each(?1)) + (SELECT count(*) FROM jsonb_each(?2))";
 
 pub(crate) const HANDLE: &str = "\
 UPDATE event_deliveries SET payload = NULL \
@@ -58,9 +83,18 @@ SELECT unhex(value ->> '$[0]'), unhex(value ->> '$[1]'), value ->> '$[2]', value
 value ->> '$[4]', value ->> '$[5]', value ->> '$[6]', value ->> '$[7]' \
 FROM jsonb_each(?1)";
 
-/// What `PUBLISH` binds.
-pub(crate) fn events(events: &[(usize, &Published)]) -> Result<Option<String>, serde_json::Error> {
-    array(events.iter().map(|(_, event)| Publication(event)))
+/// What `READ_LISTENING` binds, and `PUBLISH` as well.
+pub(crate) fn keys<'a>(
+    keys: impl Iterator<Item = &'a str>,
+) -> Result<Option<String>, serde_json::Error> {
+    array(keys.map(|key| (key, subscriptions_for(key))))
+}
+
+/// The events that `PUBLISH` binds, each with the place of its key.
+pub(crate) fn events<'a>(
+    events: impl Iterator<Item = (&'a Published, usize)>,
+) -> Result<Option<String>, serde_json::Error> {
+    array(events.map(|(event, key)| Publication(event, key)))
 }
 
 /// What `HANDLE` binds.
@@ -77,21 +111,13 @@ impl Serialize for Listening<'_> {
     }
 }
 
-/// An event, with all subscriptions that match it.
-struct Publication<'a>(&'a Published);
+/// An event, with the place of its key.
+struct Publication<'a>(&'a Published, usize);
 
 impl Serialize for Publication<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let row = self.0;
-        row!(
-            serializer,
-            5,
-            *row.event_id,
-            *row.key,
-            *row.payload,
-            row.published_at,
-            subscriptions_for(&row.key),
-        )
+        let Self(row, key) = self;
+        row!(serializer, 4, *row.event_id, *row.payload, row.published_at, key)
     }
 }
 

@@ -49,7 +49,7 @@ impl Runtime {
             Effect::Disarm { command, when } => drop(self.alarms.remove(&(when, command))),
             Effect::Reload { at, ticket } => self.reads.push((at, ticket)),
             Effect::Ended { root, result } => {
-                assert_eq!(outcome(&self.ledger.rows[&root]), result, "of {root}");
+                assert_eq!(outcome(&self.ledger.rows[&root]), result.map_err(|f| *f), "of {root}");
                 self.standing.remove(&root);
             }
             Effect::Stuck { at, reason } => {

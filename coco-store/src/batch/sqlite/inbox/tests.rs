@@ -33,24 +33,30 @@ fn fill(listening: u32) -> String {
     )
 }
 
-/// Instructions of SQLite's machine, and rows that it gives.
-async fn cost(connection: &mut SqliteConnection, sql: &'static str, rows: &str) -> (u64, usize) {
+/// Instructions of SQLite's machine, and rows that it changes.
+async fn cost(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+    values: &[String],
+) -> (u64, u64) {
     let instructions = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&instructions);
     connection.lock_handle().await.unwrap().set_progress_handler(1, move || {
         counted.fetch_add(1, Ordering::Relaxed);
         true
     });
-    let found = sqlx::query(sql).bind(rows).fetch_all(&mut *connection).await.unwrap();
+    let query = values.iter().fold(sqlx::query(sql), sqlx::query::Query::bind);
+    let done = query.execute(&mut *connection).await.unwrap();
     connection.lock_handle().await.unwrap().remove_progress_handler();
-    (instructions.load(Ordering::Relaxed), found.len())
+    (instructions.load(Ordering::Relaxed), done.rows_affected())
 }
 
-fn event(id: &str, key: &str) -> String {
+fn event(id: &str, key: &str) -> Vec<String> {
     let published_at = Timestamp::from_micros(1);
-    let (event_id, key, payload) = (id.into(), key.into(), "{}".into());
-    let event = Published { event_id, key, payload, published_at };
-    events(&[(0, &event)]).unwrap().unwrap()
+    let (event_id, payload) = (id.into(), "{}".into());
+    let event = Published { event_id, key: key.into(), payload, published_at };
+    let keys = keys(std::iter::once(key)).unwrap();
+    vec![keys.unwrap(), events(std::iter::once((&event, 0))).unwrap().unwrap()]
 }
 
 async fn filled(listening: u32) -> (tempfile::TempDir, SqliteConnection) {
@@ -70,20 +76,20 @@ async fn many_who_listen_cost_an_event_no_more_than_few() {
     for listening in [50, 20_000] {
         let (_directory, mut connection) = filled(listening).await;
         let last = format!("host|disk|{listening}");
-        for (sql, rows, found) in [
+        for (sql, values, changed) in [
             (PUBLISH, event("second", &last), 1),
             (PUBLISH, event("third", "host|disk|1"), 1),
             (PUBLISH, event("fourth", "other|disk|1"), 1),
             (PUBLISH, event("fifth", "other|disk|2"), 0),
             (PUBLISH, event("first", &last), 0),
             (PUBLISH, event("sixth", "a|b|c|d|e|f"), 0),
-            (HANDLE, format!("[[\"{}\",{}]]", root(listening), i64::MAX), 0),
-            (DELETE_SUBSCRIPTIONS, format!("[\"{}\"]", root(listening)), 0),
-            (DELETE_DELIVERIES, format!("[\"{}\"]", root(listening)), 0),
+            (HANDLE, vec![format!("[[\"{}\",{}]]", root(listening), i64::MAX)], 2),
+            (DELETE_SUBSCRIPTIONS, vec![format!("[\"{}\"]", root(listening))], 1),
+            (DELETE_DELIVERIES, vec![format!("[\"{}\"]", root(listening))], 2),
         ] {
-            let cost = cost(&mut connection, sql, &rows).await;
-            assert_eq!(cost.1, found, "{sql} {rows}");
-            costs.push((cost.0, sql, rows));
+            let cost = cost(&mut connection, sql, &values).await;
+            assert_eq!(cost.1, changed, "{sql} {values:?}");
+            costs.push((cost.0, sql, values));
         }
     }
     let (few, many) = costs.split_at(costs.len() / 2);
