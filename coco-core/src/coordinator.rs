@@ -28,11 +28,12 @@ use crate::registry::Registry;
 use crate::retry::Retry;
 use crate::runtime::clock::Clock;
 use crate::runtime::engine::{Engine, Settings};
+pub use crate::runtime::outages::StoreState;
 use crate::runtime::request::{Line, NewSubmit, Offer, Operation, Request, Submitted};
 use crate::runtime::watch::Standing;
 use crate::status::CommandStatus;
 use crate::storable::storable_text;
-use crate::store::{Lease, Store};
+use crate::store::{EngineId, Lease, Store};
 use crate::time::Timestamp;
 
 /// Trees that are in memory at a time, unless the program says otherwise.
@@ -57,6 +58,7 @@ struct Inner {
     engine: JoinHandle<()>,
     clock: Clock,
     registry: Arc<Registry>,
+    engine_id: EngineId,
     report: StartReport,
 }
 
@@ -165,12 +167,14 @@ impl Builder {
 
     async fn run(self, registry: Arc<Registry>, lease: Lease) -> Result<Coordinator> {
         let (store, resources) = (Arc::clone(&self.store), Arc::new(self.resources));
+        let engine_id = lease.engine_id;
         let (started, found) = oneshot::channel();
         let (engine, ears, line) =
             Engine::new(store, lease, Arc::clone(&registry), resources, self.settings, started);
         let engine = tokio::spawn(engine.run(ears));
         let (clock, report) = (self.settings.clock, StartReport::default());
-        let mut inner = Inner { store: self.store, line, engine, clock, registry, report };
+        let store = self.store;
+        let mut inner = Inner { store, line, engine, clock, registry, engine_id, report };
         inner.report = found.await.map_err(|_| EngineError::Shutdown)??;
         Ok(Coordinator(Arc::new(inner)))
     }
@@ -203,10 +207,16 @@ impl Coordinator {
         &self.0.report
     }
 
+    /// Whether the engine waits for its store now. It says so to `tracing` as well.
+    pub fn store_state(&self) -> StoreState {
+        self.0.line.outages.state()
+    }
+
     /// Submits a command as the root of a new tree. `Ok`: it is stored durably, with its locks or
     /// its rank in line for them, and runs to its end whatever happens to this process.
     ///
-    /// When the future is dropped, the command may be submitted or not.
+    /// While the store is away it waits, as long as the caller does; behind a thousand others before
+    /// it is taken at all. When the future is dropped, the command may be submitted or not.
     ///
     /// # Errors
     /// Nothing is stored when it is a [`LockConflict`](crate::lock::LockConflict), which names the
@@ -326,16 +336,19 @@ impl Coordinator {
     ///
     /// # Errors
     /// [`EngineError::NotFound`] when no such root of this type is stored,
-    /// [`EngineError::Shutdown`], or a [`StoreError`](crate::store::StoreError): `Unreadable` where
-    /// the row of the root is what its tree is quarantined for.
+    /// [`EngineError::OtherEngine`], [`EngineError::Shutdown`], or a
+    /// [`StoreError`](crate::store::StoreError): `Unreadable` where the row of the root is what its tree is quarantined for.
     pub async fn handle<C: Command>(&self, id: CommandId) -> Result<CommandHandle<C>> {
         let (reply, answer) = oneshot::channel();
         self.0.ask(Request::Watch { root: id, reply })?;
         let watched = self.0.line.answer(answer).await?;
         // Read after asking: a root that the engine does not have any more has its end stored.
         let row = self.root_of_type::<C>(id).await?;
-        let standing = handle::stored_standing(&row).unwrap_or(watched);
-        Ok(self.handle_of(id, standing))
+        if let Some(ended) = handle::stored_standing(&row) {
+            return Ok(self.handle_of(id, ended));
+        }
+        self.is_own(id, id).await?;
+        Ok(self.handle_of(id, watched))
     }
 
     async fn root_of_type<C: Command>(&self, id: CommandId) -> Result<CommandEntity> {
@@ -355,8 +368,8 @@ impl Coordinator {
     /// not.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`], [`EngineError::AlreadyEnded`], [`EngineError::Shutdown`], or a
-    /// [`StoreError`](crate::store::StoreError).
+    /// [`EngineError::NotFound`], [`EngineError::AlreadyEnded`], [`EngineError::OtherEngine`],
+    /// [`EngineError::Shutdown`], or a [`StoreError`](crate::store::StoreError).
     pub async fn cancel(&self, id: CommandId, reason: impl Into<Arc<str>>) -> Result<()> {
         let reason = reason.into();
         storable_text(&reason)?;
@@ -368,8 +381,8 @@ impl Coordinator {
     /// audit. When the future is dropped, it may go on or not.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`], [`EngineError::NotStuck`], [`EngineError::Shutdown`], a
-    /// [`StoreError`](crate::store::StoreError), or a [`Failure`](crate::Failure) when the tree can
+    /// [`EngineError::NotFound`], [`EngineError::NotStuck`], [`EngineError::OtherEngine`],
+    /// [`EngineError::Shutdown`], a [`StoreError`](crate::store::StoreError), or a [`Failure`](crate::Failure) when the tree can
     /// no longer be decoded.
     pub async fn retry(&self, id: CommandId) -> Result<()> {
         self.operate(id, Operation::Retry).await
@@ -381,7 +394,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// [`EngineError::NotFound`], [`EngineError::NotStuck`], [`EngineError::OpenChildren`],
-    /// [`EngineError::Shutdown`], or a [`StoreError`](crate::store::StoreError).
+    /// [`EngineError::OtherEngine`], [`EngineError::Shutdown`], or a [`StoreError`](crate::store::StoreError).
     pub async fn abandon(&self, id: CommandId, reason: impl Into<Arc<str>>) -> Result<()> {
         let reason = reason.into();
         storable_text(&reason)?;
@@ -399,7 +412,22 @@ impl Coordinator {
     async fn operate(&self, id: CommandId, operation: Operation) -> Result<()> {
         let row = self.0.store.entity(id).await?.ok_or(EngineError::NotFound(id))?;
         let at = Address { root: row.root_command_id, command: id };
-        handle::operate(&self.0.line, at, operation).await
+        let done = handle::operate(&self.0.line, at, operation).await;
+        if done.is_err() && !row.progress.status.is_terminal() {
+            self.is_own(at.root, id).await?;
+        }
+        done
+    }
+
+    /// Makes sure that no other engine has the tree.
+    async fn is_own(&self, root: CommandId, id: CommandId) -> Result<()> {
+        if self.0.engine_id == EngineId::ONLY {
+            return Ok(());
+        }
+        match self.0.store.own_tree(self.0.engine_id, root).await? {
+            Some(_) => Ok(()),
+            None => Err(EngineError::OtherEngine(id).into()),
+        }
     }
 
     /// Waits until the engine has stopped, by itself or because somebody said so.

@@ -172,6 +172,9 @@ pub enum EngineError {
     /// Only what has no outcome yet can be cancelled.
     #[error("command `{0}` has its outcome already, so there is nothing to cancel")]
     AlreadyEnded(CommandId),
+    /// Its tree runs in another engine on the same database: ask that one.
+    #[error("command `{0}` belongs to another engine; ask that one")]
+    OtherEngine(CommandId),
     /// Only what has ended can be submitted again.
     #[error(
         "command `{0}` has not ended, so it cannot be submitted again; cancel or abandon it first"
@@ -381,6 +384,10 @@ mod tests {
                 format!(
                     "command `{command}` has its outcome already, so there is nothing to cancel"
                 ),
+            ),
+            (
+                EngineError::OtherEngine(command),
+                format!("command `{command}` belongs to another engine; ask that one"),
             ),
             (
                 EngineError::NotEnded(command),

@@ -276,7 +276,7 @@ pub use callback::polling::Polling;
 pub use coco_macros::{Command, LockKey};
 pub use command::{Command, Declaration, Descriptor, Need, Needs, Spec, Stored};
 pub use context::{ChildOutcome, Context, LeafContext, Outcome};
-pub use coordinator::{Builder, CommandHandle, Coordinator, Locks};
+pub use coordinator::{Builder, CommandHandle, Coordinator, Locks, StoreState};
 pub use erased::DynCommand;
 pub use error::{EngineError, Error, Result};
 pub use event::Event;

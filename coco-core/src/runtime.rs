@@ -15,6 +15,7 @@ pub(crate) mod engine;
 mod inbox;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod intercept;
+pub(crate) mod outages;
 mod publish;
 pub(crate) mod reload;
 pub(crate) mod request;

@@ -106,7 +106,7 @@ pub(crate) struct Begun {
     pub(crate) marker: Option<Marker>,
 }
 
-/// A transaction, as its database knows it.
+/// A transaction, by the number that its engine has given it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Marker(pub(crate) u64);
 

@@ -145,12 +145,15 @@ impl Code {
         matches!(self, Self::Sqlite(13 | 778))
     }
 
-    /// Whether the server has ended the connection, or is about to.
+    /// Whether the server has ended the connection, or is about to; or can only be read by it, which
+    /// another one may be spared.
     #[cfg(feature = "postgres")]
     pub(crate) fn ends_connection(self) -> bool {
         match self {
             Self::Sqlite(_) => false,
-            Self::Postgres(state) => matches!(&state[..3], b"57P" | b"25P" | b"080"),
+            Self::Postgres(state) => {
+                matches!(&state[..3], b"57P" | b"25P" | b"080") || &state == b"25006"
+            }
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::options::Database;
 use crate::ownership::Ownership;
 #[cfg(feature = "postgres")]
 use crate::postgres::Server;
+#[cfg(feature = "postgres")]
+use crate::readers::Readers;
 
 /// How the tables of a file compare to this program.
 enum Version {
@@ -38,11 +40,8 @@ pub(crate) async fn prepare(
 
 /// Migrates a server's database where that is needed. Others wait meanwhile.
 #[cfg(feature = "postgres")]
-pub(crate) async fn prepare_server(
-    server: &Server,
-    readers: &DatabaseConnection,
-) -> Result<(), StoreError> {
-    if is_current(readers).await? {
+pub(crate) async fn prepare_server(server: &Server, readers: &Readers) -> Result<(), StoreError> {
+    if readers.read(async move |readers| is_current(&readers).await).await? {
         return Ok(());
     }
     migrate(server.migrator().await?).await

@@ -59,7 +59,7 @@ impl SeaOrmStore {
         if address::is_postgres(address) {
             let server = Server::parse(address, options)?;
             let readers = Readers::of_server(&server);
-            schema::prepare_server(&server, &readers.connections()).await?;
+            schema::prepare_server(&server, &readers).await?;
             return Ok(Self {
                 database: Database::Server(Arc::new(server)),
                 readers,

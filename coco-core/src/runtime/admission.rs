@@ -149,15 +149,16 @@ impl Engine {
         };
         let limit = page.min(room);
         let (store, pages, after) = (Arc::clone(&self.store), self.pages.clone(), admission.after);
-        let own = Some(self.lease.engine_id);
+        let (own, outages) = (Some(self.lease.engine_id), self.world.outages.clone());
         let is_first = admission.starting.is_some() && after.is_none();
         tokio::spawn(async move {
             let trees = if is_first {
                 store.open_trees(own, after, limit).await
             } else {
+                let read = || store.open_trees(own, after, limit);
                 // What was read before runs already: stopping for this would interrupt it.
                 tokio::select! {
-                    trees = read_again("open trees", || store.open_trees(own, after, limit)) => trees,
+                    trees = read_again(&outages, "open trees", read) => trees,
                     () = pages.closed() => return,
                 }
             };

@@ -14,6 +14,7 @@ use super::drive::{FlowMessage, drive};
 use super::engine::Heard;
 #[cfg(any(test, feature = "testing"))]
 use super::intercept::Interceptor;
+use super::outages::Outages;
 use crate::caught::caught;
 use crate::command::Descriptor;
 use crate::context::leaf::{Asker, LeafAsk, LeafAsks};
@@ -51,6 +52,7 @@ pub(super) struct World {
     pub(super) resources: Arc<Resources>,
     pub(super) inputs: UnboundedSender<Heard>,
     pub(super) leaf_asks: Arc<dyn Fn(Asker, LeafAsk) + Send + Sync>,
+    pub(super) outages: Outages,
 }
 
 impl Outside {

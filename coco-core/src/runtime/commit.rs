@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::outages::Outages;
 use crate::id::CommandId;
 use crate::machine::Effect;
 use crate::machine::step::Step;
@@ -72,11 +73,17 @@ impl Queue {
     }
 
     /// Begins the commit of all that waits.
-    pub(super) fn begin(&mut self, store: &Arc<dyn Store>, lease: &Arc<Lease>) -> InFlight {
+    pub(super) fn begin(
+        &mut self,
+        store: &Arc<dyn Store>,
+        lease: &Arc<Lease>,
+        outages: &Outages,
+    ) -> InFlight {
         let (steps, effects): (Vec<_>, _) = self.waiting.drain(..).unzip();
         let steps: Arc<[Step]> = steps.into();
         self.committing = Some(Arc::clone(&steps));
-        let done = commit(Arc::clone(store), Arc::clone(lease), Arc::clone(&steps));
+        let (store, lease) = (Arc::clone(store), Arc::clone(lease));
+        let done = commit(store, lease, Arc::clone(&steps), outages.clone());
         InFlight { steps, effects, done: Box::pin(done) }
     }
 }
@@ -86,12 +93,15 @@ async fn commit(
     store: Arc<dyn Store>,
     lease: Arc<Lease>,
     steps: Arc<[Step]>,
+    outages: Outages,
 ) -> Result<Committed, CommitError> {
+    let mut outage = outages.watch();
     let mut pause = FIRST_PAUSE;
     loop {
         match store.commit(&lease, Arc::clone(&steps)).await {
             Err(CommitError::Unavailable(reason)) => {
                 tracing::warn!(reason, ?pause, "the store cannot be written; trying again");
+                outage.failed(reason);
                 tokio::time::sleep(pause).await;
                 pause = LONGEST_PAUSE.min(pause * 2);
             }

@@ -16,6 +16,7 @@ use super::body::{World, leaf_asks};
 use super::clock::Clock;
 use super::commit::{InFlight, Queue, Queued};
 use super::effects::{Caller, ticket_of};
+use super::outages::Outages;
 use super::reload::{Read, Reloading};
 use super::request::{Line, Offer, Request};
 use super::tasks::{Code, Tasks};
@@ -117,7 +118,10 @@ impl Engine {
         let (pages, heard_pages) = mpsc::unbounded_channel();
         let boundary = CommandId::from_uuid(Uuid::now_v7());
         let leaf_asks = leaf_asks(inputs.clone());
-        let world = World { store: Arc::clone(&store), resources, inputs, leaf_asks };
+        let outages = Outages::new(settings.clock);
+        let store_of_code = Arc::clone(&store);
+        let world =
+            World { store: store_of_code, resources, inputs, leaf_asks, outages: outages.clone() };
         let engine = Self {
             machine: Machine::new(settings.machine),
             store,
@@ -148,7 +152,7 @@ impl Engine {
             reads: heard_reads,
             pages: heard_pages,
         };
-        (engine, ears, Line { submits, requests })
+        (engine, ears, Line { submits, requests, outages })
     }
 
     /// Runs until it is stopped, or has lost the store.
@@ -320,7 +324,8 @@ impl Engine {
         while let Some(free) = self.queue.take_free() {
             self.let_go(free);
         }
-        (!self.queue.is_empty()).then(|| self.queue.begin(&self.store, &self.lease))
+        (!self.queue.is_empty())
+            .then(|| self.queue.begin(&self.store, &self.lease, &self.world.outages))
     }
 
     /// The one place that lets effects go. Their steps are durable: committed, or without writes

@@ -14,9 +14,9 @@ impl Body {
     /// be read. An event that cannot be read is left out, and counts as heard.
     pub(super) async fn heard(&self, round: &Round) -> Option<Call> {
         let command = self.run.at.command;
-        let read =
-            read_again("an inbox", || self.outside.world.store.inbox(command, MOST_EVENTS)).await;
-        let inbox = match read {
+        let world = &self.outside.world;
+        let read = || world.store.inbox(command, MOST_EVENTS);
+        let inbox = match read_again(&world.outages, "an inbox", read).await {
             Ok(inbox) => inbox,
             Err(error) => {
                 tracing::error!(%command, %error, "its inbox cannot be read");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::commit::Queued;
 use super::effects::ticket_of;
 use super::engine::Engine;
+use super::outages::Outages;
 use crate::entity::TreeRows;
 use crate::error::{EngineError, Error};
 use crate::failure::{Failure, FailureKind};
@@ -25,16 +26,19 @@ const MOST_REFUSALS: u32 = 3;
 ///
 /// # Errors
 /// When it is damaged, or the row is: it cannot be read later either.
-pub(crate) async fn read_again<'a, T>(
+pub(super) async fn read_again<'a, T>(
+    outages: &Outages,
     what: &str,
     read: impl Fn() -> StoreFuture<'a, Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
+    let mut outage = outages.watch();
     loop {
         match read().await {
             Ok(read) => return Ok(read),
             Err(error @ (StoreError::Damaged(_) | StoreError::Unreadable(_))) => return Err(error),
             Err(error) => {
                 tracing::warn!(%error, "{what} cannot be read; trying again");
+                outage.failed(error.to_string());
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -168,10 +172,10 @@ impl Engine {
 
     pub(super) fn read(&self, root: CommandId, why: ReadWhy) {
         let (store, reads) = (Arc::clone(&self.store), self.reads.clone());
-        let engine = self.lease.engine_id;
+        let (engine, outages) = (self.lease.engine_id, self.world.outages.clone());
         tokio::spawn(async move {
             let rows = tokio::select! {
-                rows = read_again("a tree", || store.own_tree(engine, root)) => rows,
+                rows = read_again(&outages, "a tree", || store.own_tree(engine, root)) => rows,
                 () = reads.closed() => return,
             };
             let rows = rows.map(Option::unwrap_or_default);

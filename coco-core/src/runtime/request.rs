@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::effects::Caller;
 use super::engine::Engine;
+use super::outages::Outages;
 use super::watch::Standing;
 use super::why::Question;
 use crate::entity::Published;
@@ -21,6 +22,7 @@ pub(crate) struct Line {
     /// Bounded: who submits waits while the engine is busy.
     pub(crate) submits: mpsc::Sender<Offer>,
     pub(crate) requests: mpsc::UnboundedSender<Request>,
+    pub(crate) outages: Outages,
 }
 
 /// What waits while the engine is busy.
@@ -143,7 +145,7 @@ mod tests {
     async fn an_engine_that_is_gone_answers() {
         let (submits, _) = mpsc::channel(1);
         let (requests, heard) = mpsc::unbounded_channel();
-        let line = Line { submits, requests };
+        let line = Line { submits, requests, outages: Outages::default() };
         drop(heard);
 
         let (_kept, answer) = oneshot::channel::<()>();

@@ -48,8 +48,9 @@ impl UndoBody {
     async fn what(&self) -> Result<Undo, Failure> {
         match &self.run.undoing {
             Undoing::Entry { command, position, entry } => {
-                let row =
-                    read_again("a command", || self.outside.world.store.entity(*command)).await;
+                let world = &self.outside.world;
+                let read = || world.store.entity(*command);
+                let row = read_again(&world.outages, "a command", read).await;
                 Ok(Undo {
                     name: entry.name.clone().into_owned(),
                     fields: Arc::clone(&entry.parameters),
@@ -60,8 +61,9 @@ impl UndoBody {
                 })
             }
             Undoing::Command(id) => {
-                let row =
-                    read_again("a command to undo", || self.outside.world.store.entity(*id)).await;
+                let world = &self.outside.world;
+                let read = || world.store.entity(*id);
+                let row = read_again(&world.outages, "a command to undo", read).await;
                 let unreadable = |reason: String| {
                     let message = format!("what is to be undone cannot be read: {reason}");
                     Failure::new(FailureKind::Undecodable, message).of(*id)

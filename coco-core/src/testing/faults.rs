@@ -30,7 +30,12 @@ struct Faults {
     is_held: watch::Sender<bool>,
     waiting: watch::Sender<usize>,
     reject: Mutex<Option<Reject>>,
+    refuses_commits: AtomicBool,
+    refuses_reads: AtomicBool,
+    refused: watch::Sender<usize>,
 }
+
+const AWAY: &str = "it cannot be reached";
 
 type Reject = Box<dyn FnMut(&Step) -> bool + Send>;
 
@@ -53,6 +58,9 @@ impl<S> FaultyStore<S> {
             is_held: watch::Sender::new(false),
             waiting: watch::Sender::new(0),
             reject: Mutex::new(None),
+            refuses_commits: AtomicBool::new(false),
+            refuses_reads: AtomicBool::new(false),
+            refused: watch::Sender::new(0),
         };
         Self { inner, faults: Arc::new(faults) }
     }
@@ -88,6 +96,31 @@ impl<S> FaultyStore<S> {
         self.faults.is_held.send_replace(false);
     }
 
+    /// Lets every commit and read fail from now on, as a store does that cannot be reached.
+    pub fn go_away(&self) {
+        self.faults.refuses_commits.store(true, Ordering::SeqCst);
+        self.refuse_reads();
+    }
+
+    /// Lets every read fail from now on.
+    pub fn refuse_reads(&self) {
+        self.faults.refuses_reads.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until so many more commits and reads have failed because the store is away.
+    pub async fn refused(&self, times: usize) {
+        let mut refused = self.faults.refused.subscribe();
+        let wanted = *refused.borrow() + times;
+        // The sender lives as long as `self`.
+        let _ = refused.wait_for(|refused| *refused >= wanted).await;
+    }
+
+    /// The store can be reached again.
+    pub fn come_back(&self) {
+        self.faults.refuses_commits.store(false, Ordering::SeqCst);
+        self.faults.refuses_reads.store(false, Ordering::SeqCst);
+    }
+
     /// Rejects the steps that `reject` picks, as a store does with data that it cannot take. The
     /// steps of the same tree that follow in the batch are skipped.
     pub fn reject(&self, reject: impl FnMut(&Step) -> bool + Send + 'static) {
@@ -103,6 +136,25 @@ impl Faults {
             self.is_dead.store(true, Ordering::SeqCst);
         }
         self.is_dead.load(Ordering::SeqCst)
+    }
+
+    fn is_refused(&self, fault: &AtomicBool) -> bool {
+        let is_refused = fault.load(Ordering::SeqCst);
+        if is_refused {
+            self.refused.send_modify(|refused| *refused += 1);
+        }
+        is_refused
+    }
+
+    /// What `read` finds, unless the store is away.
+    fn reading<'a, T: 'a>(
+        &self,
+        read: StoreFuture<'a, Result<T, StoreError>>,
+    ) -> StoreFuture<'a, Result<T, StoreError>> {
+        if self.is_refused(&self.refuses_reads) {
+            return Box::pin(async { Err(StoreError::Unavailable(AWAY.to_owned())) });
+        }
+        read
     }
 
     async fn pass_the_gate(&self) {
@@ -151,6 +203,9 @@ impl<S: Store> Store for FaultyStore<S> {
         Box::pin(async move {
             let number = self.faults.commits.fetch_add(1, Ordering::SeqCst) + 1;
             self.faults.pass_the_gate().await;
+            if self.faults.is_refused(&self.faults.refuses_commits) {
+                return Err(CommitError::Unavailable(AWAY.to_owned()));
+            }
             if self.faults.dies(Crash::Before(number)) {
                 return Err(CommitError::Lost);
             }
@@ -178,7 +233,7 @@ impl<S: Store> Store for FaultyStore<S> {
         after: Option<CommandId>,
         limit: usize,
     ) -> StoreFuture<'_, Result<Vec<TreeRows>, StoreError>> {
-        self.inner.open_trees(of, after, limit)
+        self.faults.reading(self.inner.open_trees(of, after, limit))
     }
 
     fn own_tree(
@@ -186,19 +241,19 @@ impl<S: Store> Store for FaultyStore<S> {
         engine: EngineId,
         root: CommandId,
     ) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {
-        self.inner.own_tree(engine, root)
+        self.faults.reading(self.inner.own_tree(engine, root))
     }
 
     fn tree(&self, root: CommandId) -> StoreFuture<'_, Result<Option<TreeRows>, StoreError>> {
-        self.inner.tree(root)
+        self.faults.reading(self.inner.tree(root))
     }
 
     fn entity(&self, id: CommandId) -> StoreFuture<'_, Result<Option<CommandEntity>, StoreError>> {
-        self.inner.entity(id)
+        self.faults.reading(self.inner.entity(id))
     }
 
     fn audit(&self, root: CommandId) -> StoreFuture<'_, Result<Vec<Audit>, StoreError>> {
-        self.inner.audit(root)
+        self.faults.reading(self.inner.audit(root))
     }
 
     fn inbox(
@@ -206,11 +261,11 @@ impl<S: Store> Store for FaultyStore<S> {
         command: CommandId,
         limit: usize,
     ) -> StoreFuture<'_, Result<Vec<Delivery>, StoreError>> {
-        self.inner.inbox(command, limit)
+        self.faults.reading(self.inner.inbox(command, limit))
     }
 
     fn locks(&self, behind: Option<CommandId>) -> StoreFuture<'_, Result<LockRows, StoreError>> {
-        self.inner.locks(behind)
+        self.faults.reading(self.inner.locks(behind))
     }
 }
 

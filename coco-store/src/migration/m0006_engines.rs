@@ -1,4 +1,5 @@
-//! Several engines: which process each runs in, whether it lives, and which roots are its own.
+//! Several engines: which process each runs in, whether it lives, which roots are its own, and which
+//! of its last transactions were committed.
 
 use sea_orm::{DbBackend, DbErr};
 use sea_orm_migration::sea_query::{ConditionalStatement, Expr, Index, Table};
@@ -38,6 +39,13 @@ impl MigrationTrait for Migration {
             let engines = Table::alter().table("engines").add_column(&mut column).take();
             manager.alter_table(engines).await?;
         }
+        let commits = Table::create()
+            .table("commits")
+            .col(large_number("epoch").not_null())
+            .col(large_number("number").not_null())
+            .primary_key(Index::create().col("epoch").col("number"))
+            .take();
+        manager.create_table(commits).await?;
         let mut engine = id("engine_id").null().take();
         let commands = Table::alter().table("command_entities").add_column(&mut engine).take();
         manager.alter_table(commands).await?;

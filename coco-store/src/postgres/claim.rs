@@ -58,18 +58,21 @@ const TAKE_TREES: &str = "\
 UPDATE command_entities SET engine_id = $1 WHERE engine_id = ANY($2) \
 AND parent_command_id IS NULL AND status NOT IN ('ended_successfully', 'ended_with_failure')";
 
+/// What engines that are no more have committed.
+const FORGET_COMMITS: &str = "DELETE FROM commits WHERE epoch NOT IN (SELECT epoch FROM engines)";
+
 const FORGET: &str = "DELETE FROM engines WHERE engine_id = ANY($1)";
 
 /// Becomes an engine. Where it is not known whether another one lives, that is watched for as long
 /// as a lease.
 pub(crate) async fn claim(server: &Server) -> Result<Claim, StoreError> {
     let mut connection = server.writer().await?;
-    probe(server, &mut connection).await?;
+    server.in_time(probe(server, &mut connection)).await?;
     loop {
-        let dead = dead(server, &mut connection).await.map_err(unavailable)?;
-        if let Some((id, epoch, clean, incarnation)) =
-            take(&mut connection, &dead).await.map_err(unavailable)?
-        {
+        let dead = dead(server, &mut connection).await?;
+        let taken =
+            server.in_time(async { take(&mut connection, &dead).await.map_err(unavailable) });
+        if let Some((id, epoch, clean, incarnation)) = taken.await? {
             let engine_id = EngineId::from_uuid(id);
             let postgres = Postgres::new(server.clone(), engine_id, epoch);
             let connection = Held::new(connection);
@@ -79,10 +82,10 @@ pub(crate) async fn claim(server: &Server) -> Result<Claim, StoreError> {
 }
 
 /// The engines that are dead, or have left.
-async fn dead(server: &Server, connection: &mut PgConnection) -> Result<Vec<Engine>, sqlx::Error> {
+async fn dead(server: &Server, connection: &mut PgConnection) -> Result<Vec<Engine>, StoreError> {
     let begun = Instant::now();
     let (mut dead, mut unknown) = (Vec::new(), Vec::new());
-    for engine in read(connection).await? {
+    for engine in read(server, connection).await? {
         match engine.look() {
             Sight::Dead => dead.push(engine),
             Sight::Unknown => unknown.push(engine),
@@ -99,7 +102,7 @@ async fn dead(server: &Server, connection: &mut PgConnection) -> Result<Vec<Engi
             break;
         }
         sleep(lease / 8).await;
-        for engine in read(connection).await? {
+        for engine in read(server, connection).await? {
             let place = unknown.iter().position(|it| it.id == engine.id && *it != engine);
             if let Some(place) = place {
                 unknown.swap_remove(place);
@@ -119,8 +122,12 @@ impl Engine {
     }
 }
 
-async fn read(connection: &mut PgConnection) -> Result<Vec<Engine>, sqlx::Error> {
-    sqlx::query(READ).fetch_all(connection).await?.iter().map(engine).collect()
+async fn read(server: &Server, connection: &mut PgConnection) -> Result<Vec<Engine>, StoreError> {
+    let read = async {
+        let rows = sqlx::query(READ).fetch_all(connection).await.map_err(unavailable)?;
+        rows.iter().map(engine).collect::<Result<_, _>>().map_err(unavailable)
+    };
+    server.in_time(read).await
 }
 
 fn engine(row: &sqlx::postgres::PgRow) -> Result<Engine, sqlx::Error> {
@@ -173,6 +180,7 @@ async fn take(
         sqlx::query(TAKE_TREES).bind(own).bind(others).execute(&mut *transaction).await?;
         sqlx::query(FORGET).bind(others).execute(&mut *transaction).await?;
     }
+    sqlx::query(FORGET_COMMITS).execute(&mut *transaction).await?;
     transaction.commit().await?;
     let clean = dead.iter().all(|engine| engine.clean);
     Ok(Some((own, last + 1, clean, living)))

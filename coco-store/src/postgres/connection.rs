@@ -3,12 +3,13 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use coco_core::store::{CommitError, EngineId, StoreError};
 use sea_orm::QueryResult;
 use sea_orm::sqlx::postgres::{PgArguments, PgConnection};
-use sea_orm::sqlx::{self, AssertSqlSafe, Row};
+use sea_orm::sqlx::{self, AssertSqlSafe};
 use tokio::time::timeout;
 
 use super::server::Server;
@@ -20,9 +21,13 @@ use crate::error::{Code, WriteError};
 pub(crate) struct Postgres {
     server: Server,
     engine_id: EngineId,
-    /// Begins a transaction, and locks the row of the engine if it still has this epoch.
-    begin: Arc<str>,
+    epoch: i64,
+    /// The transactions that were begun.
+    begun: Arc<AtomicU64>,
 }
+
+/// So many of its last commits, or twice as many, are known of an engine.
+const KNOWN: u64 = 1024;
 
 /// A connection, and whether it can still be used.
 #[derive(Debug)]
@@ -31,15 +36,35 @@ pub(crate) struct Held {
     is_broken: bool,
 }
 
+const LOCK_OWN: &str =
+    "SELECT 1 FROM engines WHERE engine_id = $1 AND epoch = $2 FOR NO KEY UPDATE";
+
+const FIND_COMMIT: &str = "SELECT 1 FROM commits WHERE epoch = $1 AND number = $2";
+
 impl Postgres {
     pub(super) fn new(server: Server, engine_id: EngineId, epoch: i64) -> Self {
-        let begin = format!(
+        Self { server, engine_id, epoch, begun: Arc::default() }
+    }
+
+    /// Begins a transaction, locks the row of the engine if it still has its epoch, and stores the
+    /// number of the transaction beside what it does. The server's own number would not do: one that
+    /// dies gives that of a transaction which it had not written to another.
+    fn begin_as(&self, number: u64) -> String {
+        let (engine, epoch) = (self.engine_id.as_uuid(), self.epoch);
+        let mut sql = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; \
-             SELECT pg_current_xact_id()::text AS marker FROM engines \
-             WHERE engine_id = '{}' AND epoch = {epoch} FOR NO KEY UPDATE",
-            engine_id.as_uuid(),
+             WITH own AS MATERIALIZED (SELECT epoch FROM engines \
+             WHERE engine_id = '{engine}' AND epoch = {epoch} FOR NO KEY UPDATE) \
+             INSERT INTO commits (epoch, number) SELECT epoch, {number} FROM own RETURNING number"
         );
-        Self { server, engine_id, begin: begin.into() }
+        if number.is_multiple_of(KNOWN) {
+            let old = number.saturating_sub(2 * KNOWN)..number - KNOWN;
+            let (begin, end) = (old.start, old.end);
+            sql += &format!(
+                "; DELETE FROM commits WHERE epoch = {epoch} AND number >= {begin} AND number < {end}"
+            );
+        }
+        sql
     }
 
     pub(crate) const fn engine_id(&self) -> EngineId {
@@ -112,13 +137,11 @@ impl Backend for Postgres {
     }
 
     async fn begin(&self, held: &mut Held) -> Result<Begun, sqlx::Error> {
-        let begin = AssertSqlSafe(Arc::clone(&self.begin));
+        let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        let begin = AssertSqlSafe(self.begin_as(number));
         let answer = self.in_time(sqlx::raw_sql(begin).fetch_all(held.ask()?)).await;
-        let found = held.answered(answer)?;
-        let Some(row) = found.first() else { return Ok(Begun::default()) };
-        let marker = row.try_get::<String, _>("marker")?;
-        let marker = marker.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-        Ok(Begun { is_own: true, last_rank: None, marker: Some(Marker(marker)) })
+        let is_own = !held.answered(answer)?.is_empty();
+        Ok(Begun { is_own, last_rank: None, marker: is_own.then_some(Marker(number)) })
     }
 
     async fn fetch(
@@ -158,24 +181,15 @@ impl Backend for Postgres {
 
     /// The transaction has locked the row of the engine: who has that lock sees its end.
     async fn is_committed(&self, held: &mut Held, marker: Marker) -> Result<bool, WriteError> {
-        self.run(held, "BEGIN").await?;
+        self.run(held, "BEGIN ISOLATION LEVEL READ COMMITTED").await?;
         let engine = *self.engine_id.as_uuid();
-        let lock = "SELECT 1 FROM engines WHERE engine_id = $1 FOR NO KEY UPDATE";
-        let lock = sqlx::query(lock).bind(engine);
+        let lock = sqlx::query(LOCK_OWN).bind(engine).bind(self.epoch);
         let answer = self.in_time(lock.fetch_optional(held.ask()?)).await;
-        held.answered(answer)?;
-        let status =
-            sqlx::query("SELECT pg_xact_status($1::text::xid8)").bind(marker.0.to_string());
-        let answer = self.in_time(status.fetch_one(held.ask()?)).await;
-        let status = held.answered(answer)?.try_get::<Option<String>, _>(0)?;
+        let is_own = held.answered(answer)?.is_some();
+        let find = sqlx::query(FIND_COMMIT).bind(self.epoch).bind(marker.0.cast_signed());
+        let answer = self.in_time(find.fetch_optional(held.ask()?)).await;
+        let is_committed = held.answered(answer)?.is_some();
         self.run(held, "ROLLBACK").await?;
-        match status.as_deref() {
-            Some("committed") => Ok(true),
-            Some("aborted") => Ok(false),
-            status => {
-                let reason = format!("the server says of a commit: {status:?}");
-                Err(WriteError::Commit(CommitError::Unresolved(reason)))
-            }
-        }
+        if is_own { Ok(is_committed) } else { Err(WriteError::Commit(CommitError::Lost)) }
     }
 }

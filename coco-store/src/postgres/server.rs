@@ -1,6 +1,7 @@
 //! How a server is reached.
 
 use std::fmt;
+use std::future::Future;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -70,6 +71,16 @@ impl Server {
     /// After so long a read has no answer.
     pub(crate) fn longest_read(&self) -> Duration {
         self.options.connect_timeout + self.options.statement_timeout + Duration::from_secs(1)
+    }
+
+    /// What the server answers when an engine starts, as long as it does.
+    pub(super) async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let limit = self.longest_read();
+        let late = || StoreError::Unavailable(format!("no answer within {limit:?}"));
+        timeout(limit, answer).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// One connection for the schema, while no other has one.

@@ -1,0 +1,26 @@
+//! PostgreSQL: what goes wrong between the store and the server, with the server, and among engines.
+
+#![cfg(feature = "postgres")]
+
+#[path = "support/asking.rs"]
+mod asking;
+#[allow(dead_code, reason = "only its dice are thrown")]
+#[path = "support/forest.rs"]
+mod forest;
+#[allow(dead_code, reason = "the places of files are for the tests of SQLite")]
+mod support;
+
+mod postgres {
+    mod away;
+    mod cluster;
+    mod dropped;
+    mod engines;
+    mod every_statement;
+    mod ledger;
+    mod load;
+    mod probe;
+    mod proxy;
+    mod schema;
+    mod server_dies;
+    mod stranger;
+}
