@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
+use coco_store::TestDatabase;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -84,6 +85,31 @@ fn files_of_any_size_and_name_are_moved_and_a_second_time_there_is_nothing_to_do
         assert_eq!((code, out.lines().count()), (0, 1), "{out}");
         assert!(out.contains("was moved before") && out.ends_with(&last), "{name}: {out}");
     }
+}
+
+/// Killed when it has begun, and started again: the engine that was killed is known to be dead.
+#[tokio::test]
+async fn a_move_that_is_stored_in_a_database_of_a_server_survives_kill_9() {
+    let (folder, database) = (Folder::new(), TestDatabase::create().await);
+    let bytes = folder.image("disk.img", 9 << 20);
+    let command = || {
+        let mut command = Command::new(&*EXAMPLE);
+        command.arg("--db").arg(database.address()).arg("--to").arg(folder.path("to"));
+        command.arg("--image").arg(folder.path("disk.img"));
+        command
+    };
+    let ledger = folder.path("ledger");
+    let mut killed =
+        command().args(["--rate", "1", "--ledger"]).arg(&ledger).spawn().expect("it starts");
+    while fs::read(&ledger).is_ok_and(|lines| lines.is_empty()) || !ledger.exists() {
+        tokio::task::yield_now().await;
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(!folder.path("to").join("disk.img").exists());
+    let (code, out, err) = said(&command().output().unwrap());
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(fs::read(folder.path("to").join("disk.img")).unwrap() == bytes, "it has changed");
 }
 
 #[test]

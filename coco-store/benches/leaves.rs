@@ -1,5 +1,6 @@
 //! `cargo bench -p coco-store`: leaves and flow steps per second, and the time from submit to end,
-//! on SQLite with `synchronous=FULL`, beside plain inserts with one commit each.
+//! on SQLite with `synchronous=FULL`, beside plain inserts with one commit each; and the same on
+//! PostgreSQL, with `--features postgres,testing` and `COCO_TEST_POSTGRES_URL`.
 //!
 //! Machines are noisy: the measurements take turns for several rounds on fresh databases, and the
 //! last column is the ratio to the plain inserts of the same round.
@@ -90,6 +91,40 @@ struct Figure {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
+    measure(Kind::Sqlite, "SQLite, WAL, synchronous=FULL").await?;
+    #[cfg(feature = "postgres")]
+    if std::env::var_os("COCO_TEST_POSTGRES_URL").is_some() {
+        measure(Kind::Postgres, "PostgreSQL, synchronous_commit=on").await?;
+    }
+    Ok(())
+}
+
+/// Which database.
+#[derive(Clone, Copy)]
+enum Kind {
+    Sqlite,
+    #[cfg(feature = "postgres")]
+    Postgres,
+}
+
+/// An empty one.
+enum Home {
+    Sqlite(TempDir),
+    #[cfg(feature = "postgres")]
+    Postgres(coco_store::TestDatabase),
+}
+
+impl Home {
+    async fn new(kind: Kind) -> Result<Self> {
+        Ok(match kind {
+            Kind::Sqlite => Self::Sqlite(TempDir::new()?),
+            #[cfg(feature = "postgres")]
+            Kind::Postgres => Self::Postgres(coco_store::TestDatabase::create().await),
+        })
+    }
+}
+
+async fn measure(kind: Kind, what: &str) -> Result<()> {
     let names = [
         "plain inserts, 1 commit each",
         "leaves, 1 in flight",
@@ -99,13 +134,13 @@ async fn main() -> Result<()> {
     ];
     let mut rows: [Vec<Figure>; 5] = Default::default();
     for _ in 0..ROUNDS {
-        rows[0].push(plain_inserts().await?);
-        rows[1].push(leaves(1, ALONE).await?);
-        rows[2].push(leaves(IN_FLIGHT, TOGETHER).await?);
-        rows[3].push(side_by_side(|| Flow { steps: STEPS }).await?);
-        rows[4].push(side_by_side(|| Operations { steps: STEPS }).await?);
+        rows[0].push(plain_inserts(kind).await?);
+        rows[1].push(leaves(kind, 1, ALONE).await?);
+        rows[2].push(leaves(kind, IN_FLIGHT, TOGETHER).await?);
+        rows[3].push(side_by_side(kind, || Flow { steps: STEPS }).await?);
+        rows[4].push(side_by_side(kind, || Operations { steps: STEPS }).await?);
     }
-    println!("SQLite, WAL, synchronous=FULL; min / median / max of {ROUNDS} rounds");
+    println!("{what}; min / median / max of {ROUNDS} rounds");
     println!(
         "{:<30} {:>26} {:>10} {:>10} {:>18}",
         "", "per second", "p50 µs", "p99 µs", "to plain inserts"
@@ -145,36 +180,60 @@ fn per_second(count: usize, begun: Instant) -> f64 {
     count as f64 / begun.elapsed().as_secs_f64()
 }
 
-async fn plain_inserts() -> Result<Figure> {
-    let home = TempDir::new()?;
-    let options = SqliteConnectOptions::new()
-        .filename(home.path().join("plain.db"))
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .disable_statement_logging();
-    let mut connection = sqlx::SqliteConnection::connect_with(&options).await?;
-    let table = "CREATE TABLE plain (id BLOB PRIMARY KEY, name TEXT, parameters TEXT, created_at BIGINT, status TEXT)";
-    sqlx::query(table).execute(&mut connection).await?;
-    let begun = Instant::now();
-    for number in 0..INSERTS {
-        sqlx::query("INSERT INTO plain VALUES (?, 'leaf', ?, 0, 'active')")
-            .bind(uuid::Uuid::now_v7())
-            .bind(format!("{{\"number\":{number}}}"))
-            .execute(&mut connection)
-            .await?;
+async fn plain_inserts(kind: Kind) -> Result<Figure> {
+    match Home::new(kind).await? {
+        Home::Sqlite(home) => {
+            let options = SqliteConnectOptions::new()
+                .filename(home.path().join("plain.db"))
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .disable_statement_logging();
+            let mut connection = sqlx::SqliteConnection::connect_with(&options).await?;
+            let table = "CREATE TABLE plain (id BLOB PRIMARY KEY, name TEXT, parameters TEXT, created_at BIGINT, status TEXT)";
+            sqlx::query(table).execute(&mut connection).await?;
+            let begun = Instant::now();
+            for number in 0..INSERTS {
+                sqlx::query("INSERT INTO plain VALUES (?, 'leaf', ?, 0, 'active')")
+                    .bind(uuid::Uuid::now_v7())
+                    .bind(format!("{{\"number\":{number}}}"))
+                    .execute(&mut connection)
+                    .await?;
+            }
+            Ok(Figure { per_second: per_second(INSERTS, begun), times: Vec::new() })
+        }
+        #[cfg(feature = "postgres")]
+        Home::Postgres(home) => {
+            let mut connection = sqlx::PgConnection::connect(home.address()).await?;
+            let table = "CREATE TABLE plain (id UUID PRIMARY KEY, name TEXT, parameters TEXT, created_at BIGINT, status TEXT)";
+            sqlx::query(table).execute(&mut connection).await?;
+            let begun = Instant::now();
+            for number in 0..INSERTS {
+                sqlx::query("INSERT INTO plain VALUES ($1, 'leaf', $2, 0, 'active')")
+                    .bind(uuid::Uuid::now_v7())
+                    .bind(format!("{{\"number\":{number}}}"))
+                    .execute(&mut connection)
+                    .await?;
+            }
+            Ok(Figure { per_second: per_second(INSERTS, begun), times: Vec::new() })
+        }
     }
-    Ok(Figure { per_second: per_second(INSERTS, begun), times: Vec::new() })
 }
 
-async fn engine(home: &TempDir) -> Result<Coordinator> {
-    let file = home.path().join("coco.db");
-    let store = SeaOrmStore::connect(&format!("sqlite://{}", file.display())).await?;
+async fn engine(home: &Home) -> Result<Coordinator> {
+    let store = match home {
+        Home::Sqlite(home) => {
+            let file = home.path().join("coco.db");
+            SeaOrmStore::connect(&format!("sqlite://{}", file.display())).await?
+        }
+        #[cfg(feature = "postgres")]
+        Home::Postgres(home) => SeaOrmStore::connect(home.address()).await?,
+    };
     Coordinator::builder(store).start().await
 }
 
-async fn leaves(in_flight: usize, count: usize) -> Result<Figure> {
-    let home = TempDir::new()?;
+async fn leaves(kind: Kind, in_flight: usize, count: usize) -> Result<Figure> {
+    let home = Home::new(kind).await?;
     let coordinator = engine(&home).await?;
     let begun = Instant::now();
     let submitters: Vec<_> = (0..in_flight)
@@ -200,8 +259,8 @@ async fn leaves(in_flight: usize, count: usize) -> Result<Figure> {
     Ok(figure)
 }
 
-async fn side_by_side<C: Command>(command: impl Fn() -> C) -> Result<Figure> {
-    let home = TempDir::new()?;
+async fn side_by_side<C: Command>(kind: Kind, command: impl Fn() -> C) -> Result<Figure> {
+    let home = Home::new(kind).await?;
     let coordinator = engine(&home).await?;
     let begun = Instant::now();
     let submitters: Vec<_> = (0..FLOWS)

@@ -103,6 +103,7 @@ pub(crate) struct Begun {
     /// The last rank in the line of those who wait for locks, where no other engine can change it.
     pub(crate) last_rank: Option<i64>,
     /// What can be asked for later, to find out whether the transaction was committed.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a file answers"))]
     pub(crate) marker: Option<Marker>,
 }
 
@@ -118,6 +119,7 @@ pub(crate) enum FailedCommit {
     /// The connection cannot be trusted.
     Broken(CommitError),
     /// The connection cannot be trusted, and the marker says what became of it.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a file answers"))]
     Unknown(Marker, String),
 }
 

@@ -1,4 +1,4 @@
-//! Stores the commands of [`coco_core`] in SQLite, in one file.
+//! Stores the commands of [`coco_core`] in SQLite, in one file, or in PostgreSQL.
 //!
 //! ```
 //! # async fn example() -> Result<(), coco_core::store::StoreError> {
@@ -27,6 +27,26 @@
 //! engine does not start on one ([`Options::check`] looks for damage everywhere); nothing of it is
 //! deleted or repaired. To restore a backup, stop the engine, move `coco.db`, `coco.db-wal` and
 //! `coco.db-shm` away, and put the backup in their place.
+//!
+//! # PostgreSQL
+//!
+//! With the feature `postgres`, `connect` takes the address of a database, such as
+//! `postgres://user@host/database`, of PostgreSQL 13 or later; nothing else changes. Each engine has
+//! a row in `engines`, and its roots are its own. One that starts takes over the rows whose engine
+//! has left or is dead, with all their trees: at once where that ran on the same machine, or else when
+//! it has shown no life for [`Options::lease`]. Several engines may share a database, and leave each
+//! other's trees alone; but for now **one that waits for a lock which another engine's command holds
+//! is not woken when that lets go, nor is one for which another engine publishes an event**, before it
+//! looks by itself. So run one engine a database, and another only in its place.
+//!
+//! Every commit begins by locking the row of its engine at its epoch, so that an engine which was
+//! taken over writes nothing more. A commit that has no answer is resolved by what it has stored, and
+//! not by trying it again. While the server is away the engine waits and tries again, and
+//! [`store_state`](coco_core::Coordinator::store_state) says so. Connections are used in sessions: a
+//! pooler must not share them between transactions. A server that does not do what this depends on is
+//! refused when an engine starts ([`StoreError::Unsuitable`](coco_core::store::StoreError::Unsuitable)).
+//!
+//! # The file
 //!
 //! The file must lie on a disk of this machine: neither the locks nor the WAL work over a network.
 //! A backup is made by `VACUUM INTO` or the backup interface of SQLite, not by copying the file

@@ -32,33 +32,32 @@ pub enum Durability {
 }
 
 /// How a store is opened: [`SeaOrmStore::connect_with`](crate::SeaOrmStore::connect_with).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     pub(crate) durability: Durability,
     check: bool,
     #[cfg(feature = "postgres")]
-    pub(crate) connect_timeout: Duration,
-    #[cfg(feature = "postgres")]
-    pub(crate) statement_timeout: Duration,
-    #[cfg(feature = "postgres")]
-    pub(crate) lease: Duration,
+    pub(crate) limits: Limits,
     #[cfg(feature = "testing")]
     faults: crate::Faults,
 }
 
-impl Default for Options {
+/// How long a server may take.
+#[cfg(feature = "postgres")]
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) statement_timeout: Duration,
+    pub(crate) lease: Duration,
+}
+
+#[cfg(feature = "postgres")]
+impl Default for Limits {
     fn default() -> Self {
         Self {
-            durability: Durability::default(),
-            check: false,
-            #[cfg(feature = "postgres")]
             connect_timeout: Duration::from_secs(5),
-            #[cfg(feature = "postgres")]
             statement_timeout: Duration::from_secs(30),
-            #[cfg(feature = "postgres")]
             lease: Duration::from_secs(10),
-            #[cfg(feature = "testing")]
-            faults: crate::Faults::default(),
         }
     }
 }
@@ -84,7 +83,7 @@ impl Options {
     #[cfg(feature = "postgres")]
     #[must_use]
     pub const fn connect_timeout(mut self, connect_timeout: Duration) -> Self {
-        self.connect_timeout = connect_timeout;
+        self.limits.connect_timeout = connect_timeout;
         self
     }
 
@@ -93,7 +92,7 @@ impl Options {
     #[cfg(feature = "postgres")]
     #[must_use]
     pub const fn statement_timeout(mut self, statement_timeout: Duration) -> Self {
-        self.statement_timeout = statement_timeout;
+        self.limits.statement_timeout = statement_timeout;
         self
     }
 
@@ -103,7 +102,7 @@ impl Options {
     #[cfg(feature = "postgres")]
     #[must_use]
     pub const fn lease(mut self, lease: Duration) -> Self {
-        self.lease = lease;
+        self.limits.lease = lease;
         self
     }
 

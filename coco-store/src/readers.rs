@@ -37,7 +37,7 @@ impl Readers {
         Self::OfServer(std::sync::Arc::new(OfServer { server: server.clone(), connections }))
     }
 
-    #[cfg(feature = "postgres")]
+    #[cfg(all(feature = "testing", feature = "postgres"))]
     pub(crate) fn connections(&self) -> DatabaseConnection {
         match self {
             Self::OfFile(connections) => connections.clone(),

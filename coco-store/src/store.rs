@@ -178,12 +178,8 @@ impl Store for SeaOrmStore {
 
 impl SeaOrmStore {
     /// The engine whose trees are asked for, where there may be others.
-    const fn several(&self, of: Option<EngineId>) -> Option<EngineId> {
-        match self.database {
-            Database::File(_) => None,
-            #[cfg(feature = "postgres")]
-            Database::Server(_) => of,
-        }
+    fn several(&self, of: Option<EngineId>) -> Option<EngineId> {
+        of.filter(|_| !matches!(self.database, Database::File(_)))
     }
 }
 

@@ -78,7 +78,7 @@ async fn run(Options { job, rate, fail_extent, ledger }: Options) -> Result<bool
 /// Goes on with what is unfinished, then moves what is not moved yet. True when all went well.
 async fn move_all(job: &Job, disk: Disk) -> Result<bool> {
     let interrupt = Interrupt::listen();
-    let store = SeaOrmStore::connect(&format!("sqlite://{}", job.db)).await?;
+    let store = SeaOrmStore::connect(&job.address()).await?;
     let coordinator = Coordinator::builder(store).provide(disk).start().await?;
     let moved = async {
         let went_on = go_on(&coordinator, &interrupt).await?;

@@ -11,7 +11,8 @@ usage: move_disk [--rate MIB_PER_S] [--fail-extent N] [--ledger FILE]
        move_disk --db FILE --image FILE [--image FILE …] --to DIR
                  [--rate MIB_PER_S] [--fail-extent N] [--ledger FILE]
 
-  --db FILE         where the commands are stored; made when it is not there
+  --db FILE         where the commands are stored; made when it is not there; or the
+                    address of a database: postgres://user@host/database
   --image FILE      a file to move; any file will do
   --to DIR          the directory to move it to
   --rate MIB_PER_S  copy no faster than so many MiB a second
@@ -49,12 +50,23 @@ pub struct Options {
 /// What to move.
 #[derive(Debug, PartialEq)]
 pub struct Job {
-    /// The file of the store.
+    /// The file of the store, or the address of its database.
     pub db: String,
     /// The images.
     pub images: Vec<PathBuf>,
     /// The directory to move them to.
     pub to: PathBuf,
+}
+
+impl Job {
+    /// Where the commands are stored.
+    pub fn address(&self) -> String {
+        if self.db.starts_with("postgres://") {
+            self.db.clone()
+        } else {
+            format!("sqlite://{}", self.db)
+        }
+    }
 }
 
 /// Reads the command line.
@@ -126,6 +138,16 @@ mod tests {
 
     fn read_line(line: &str) -> Result<Wish, String> {
         read(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn a_store_is_a_file_or_a_database() {
+        for (db, address) in
+            [("a/b.db", "sqlite://a/b.db"), ("postgres://me@host/db", "postgres://me@host/db")]
+        {
+            let job = Job { db: db.to_owned(), images: Vec::new(), to: PathBuf::new() };
+            assert_eq!(job.address(), address);
+        }
     }
 
     #[test]

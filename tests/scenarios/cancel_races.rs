@@ -19,9 +19,15 @@ on_every_store!(
     many_at_once,
 );
 
-async fn all_run() {
-    for _ in 0..300 {
-        tokio::task::yield_now().await;
+/// What was begun before has read what it needs of the store, and goes on.
+async fn all_run(home: &Home) {
+    let store = home.open().await;
+    let nobody = "00000000-0000-0000-0000-000000000000".parse().unwrap();
+    for _ in 0..5 {
+        store.entity(nobody).await.unwrap();
+        for _ in 0..60 {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -46,7 +52,7 @@ async fn completion_first(home: Home) {
     world.open("a");
     store.held().await;
     let cancel = cancels(&coordinator, handle.id());
-    all_run().await;
+    all_run(&home).await;
     store.let_go();
     let refused = engine_error_of(cancel.await.unwrap());
     assert_eq!(refused, EngineError::AlreadyEnded(handle.id()));
@@ -62,7 +68,7 @@ async fn cancel_first_and_a_late_output(home: Home) {
     let cancel = cancels(&coordinator, handle.id());
     store.held().await;
     world.open("a");
-    all_run().await;
+    all_run(&home).await;
     assert_eq!(world.count("a is told"), 0, "not before it is stored");
     store.let_go();
     cancel.await.unwrap().unwrap();
@@ -111,7 +117,7 @@ async fn the_end_of_a_child_first(home: Home) {
     world.open("a");
     store.held().await;
     let cancel = cancels(&coordinator, handle.id());
-    all_run().await;
+    all_run(&home).await;
     store.let_go();
     cancel.await.unwrap().unwrap();
     assert_eq!(failure_of(handle.output().await).kind, FailureKind::Cancelled);
@@ -132,9 +138,9 @@ async fn cancel_before_the_child_has_begun(home: Home) {
     store.hold();
     world.open("a");
     store.held().await;
-    all_run().await;
+    all_run(&home).await;
     let cancel = cancels(&coordinator, handle.id());
-    all_run().await;
+    all_run(&home).await;
     store.let_go();
     cancel.await.unwrap().unwrap();
     assert_eq!(failure_of(handle.output().await).kind, FailureKind::Cancelled);

@@ -5,7 +5,7 @@ use coco_core::entity::Task;
 use coco_core::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::crash::{Life, sweep_lives, sweep_twice, waits};
+use super::crash::{Life, sweep, sweep_lives, sweep_twice, waits};
 use super::events::publish;
 use super::home::{Home, failure_of, on_every_store, start};
 use super::tasks_outside::Job;
@@ -211,7 +211,12 @@ async fn a_crash_at_every_commit_of_polls(home: Home) {
 }
 
 async fn a_second_crash(home: Home) {
-    sweep_twice(&home, true, |_| JobsInTurn { jobs: 1, begun: 0 }).await;
+    let command = |_: &World| JobsInTurn { jobs: 1, begun: 0 };
+    if home.is_memory() {
+        sweep_twice(&home, true, command).await;
+    } else {
+        sweep(&home, true, command).await;
+    }
 }
 
 /// The process dies when the task `a` is stored, and not begun; after that another is chosen.

@@ -92,7 +92,7 @@ async fn dead(server: &Server, connection: &mut PgConnection) -> Result<Vec<Engi
             Sight::Alive => {}
         }
     }
-    let lease = server.options.lease;
+    let lease = server.options.limits.lease;
     while !unknown.is_empty() {
         if begun.elapsed() >= lease {
             for Engine { holder, .. } in &unknown {

@@ -77,7 +77,7 @@ impl Postgres {
         &self,
         answer: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        let limit = self.server.options.statement_timeout + Duration::from_secs(1);
+        let limit = self.server.options.limits.statement_timeout + Duration::from_secs(1);
         let late = || sqlx::Error::Io(io::Error::other(format!("no answer within {limit:?}")));
         timeout(limit, answer).await.unwrap_or_else(|_| Err(late()))
     }
@@ -120,7 +120,7 @@ impl Backend for Postgres {
     type Connection = Held;
 
     fn heartbeat(&self) -> Option<Duration> {
-        Some(self.server.options.lease / 4)
+        Some(self.server.options.limits.lease / 4)
     }
 
     async fn connect(&self) -> Result<Held, StoreError> {

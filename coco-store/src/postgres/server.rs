@@ -41,13 +41,19 @@ impl Server {
         let connections = PgConnectOptions::from_str(address).map_err(|error| {
             StoreError::Address { address: without_password(address), reason: error.to_string() }
         })?;
-        let limit = options.statement_timeout.as_millis().to_string();
+        let limit = options.limits.statement_timeout.as_millis().to_string();
+        let idle = options
+            .limits
+            .statement_timeout
+            .min(options.limits.lease * 3 / 4)
+            .as_millis()
+            .to_string();
         let connections = connections
             .application_name("coco")
             .options([
                 ("statement_timeout", limit.as_str()),
                 // Who stalls in the middle of a transaction holds up the engine that comes after.
-                ("idle_in_transaction_session_timeout", limit.as_str()),
+                ("idle_in_transaction_session_timeout", idle.as_str()),
                 ("client_min_messages", "warning"),
             ])
             .disable_statement_logging();
@@ -63,14 +69,16 @@ impl Server {
         let reading = self.connections.clone().options([("default_transaction_read_only", "on")]);
         let pool = PgPoolOptions::new()
             .max_connections(READERS)
-            .acquire_timeout(self.options.connect_timeout)
+            .acquire_timeout(self.options.limits.connect_timeout)
             .connect_lazy_with(reading);
         SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
     }
 
     /// After so long a read has no answer.
     pub(crate) fn longest_read(&self) -> Duration {
-        self.options.connect_timeout + self.options.statement_timeout + Duration::from_secs(1)
+        self.options.limits.connect_timeout
+            + self.options.limits.statement_timeout
+            + Duration::from_secs(1)
     }
 
     /// What the server answers when an engine starts, as long as it does.
@@ -87,7 +95,7 @@ impl Server {
     pub(crate) async fn migrator(&self) -> Result<DatabaseConnection, StoreError> {
         let pool = PgPoolOptions::new()
             .max_connections(1)
-            .acquire_timeout(self.options.connect_timeout)
+            .acquire_timeout(self.options.limits.connect_timeout)
             .connect_with(self.connections.clone().options([("statement_timeout", "0")]))
             .await
             .map_err(unavailable)?;
@@ -101,7 +109,7 @@ impl Server {
 
     /// A connection that writes.
     pub(crate) async fn writer(&self) -> Result<PgConnection, StoreError> {
-        let limit = self.options.connect_timeout;
+        let limit = self.options.limits.connect_timeout;
         match timeout(limit, PgConnection::connect_with(&self.connections)).await {
             Ok(connection) => connection.map_err(unavailable),
             Err(_) => Err(StoreError::Unavailable(format!("no connection within {limit:?}"))),
