@@ -137,6 +137,9 @@ async fn life(home: &Home, crashes: &[Crash], most: usize) -> (Vec<TreeRows>, Ve
                 deaths += 1;
                 continue;
             }
+            // It may die after all.
+            let _ = coordinator.shutdown().await;
+            break;
         }
         all_end(&coordinator, root, &waiters).await;
         coordinator.shutdown().await.unwrap();
