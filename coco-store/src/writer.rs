@@ -103,7 +103,9 @@ pub(crate) struct Writer<B: Backend> {
 #[derive(Debug)]
 struct Unknown {
     marker: Marker,
-    batch: Option<(Arc<[Step]>, Committed)>,
+    batch: Arc<[Step]>,
+    /// What it has done, if it was committed.
+    done: Committed,
 }
 
 impl<B: Backend> Writer<B> {
@@ -130,7 +132,7 @@ impl<B: Backend> Writer<B> {
         done.map_err(|failed| match failed {
             Failed::Write(error) => commit_error(error),
             Failed::Unknown { marker, reason, done } => {
-                self.unknown = Some(Unknown { marker, batch: Some((Arc::clone(batch), done)) });
+                self.unknown = Some(Unknown { marker, batch: Arc::clone(batch), done });
                 CommitError::Unavailable(reason)
             }
         })
@@ -143,8 +145,7 @@ impl<B: Backend> Writer<B> {
         match self.is_committed(unknown.marker).await {
             Ok(true) => {
                 self.counters.count_commit();
-                let same = unknown.batch.filter(|(before, _)| Arc::ptr_eq(before, batch));
-                Ok(same.map(|(_, committed)| committed))
+                Ok(Arc::ptr_eq(&unknown.batch, batch).then_some(unknown.done))
             }
             Ok(false) => Ok(None),
             Err(error) => {
