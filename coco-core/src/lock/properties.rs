@@ -1,5 +1,6 @@
 //! What a command says about its locks.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::{Lock, LockKey, LockMode, LockScope};
@@ -29,6 +30,12 @@ pub enum LockWait {
 }
 
 impl LockProperties {
+    /// As it is kept; most commands say the same, which is nothing, and share that.
+    pub(crate) fn shared(self) -> Arc<Self> {
+        static NOTHING: LazyLock<Arc<LockProperties>> = LazyLock::new(Arc::default);
+        if self == **NOTHING { Arc::clone(&NOTHING) } else { self.into() }
+    }
+
     /// No locks, kept for `scope`.
     pub const fn new(scope: LockScope) -> Self {
         Self { scope, wait: LockWait::No, locks: Vec::new() }

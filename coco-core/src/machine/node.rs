@@ -102,7 +102,7 @@ impl Node {
             created_at,
             retry: (spec.retry, None),
             may_hold: !locks.locks().is_empty(),
-            locks: locks.into(),
+            locks: locks.shared(),
             has_place: false,
             asked_at: None,
             in_line: None,

@@ -350,7 +350,9 @@ impl Tree {
 
     pub(super) fn flush(&mut self, turn: &mut Turn<'_>) {
         self.is_announced = false;
-        turn.out.extend(self.held.drain(..).map(|(step, effects)| Output::Store(step, effects)));
+        // Nearly always nothing is held: a tree that waits keeps no room for it.
+        let held = std::mem::take(&mut self.held);
+        turn.out.extend(held.into_iter().map(|(step, effects)| Output::Store(step, effects)));
     }
 
     pub(super) fn flow(&mut self, id: CommandId) -> Option<&mut Flow> {

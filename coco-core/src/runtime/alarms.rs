@@ -7,10 +7,11 @@ use crate::id::CommandId;
 use crate::machine::Address;
 use crate::time::Timestamp;
 
-/// Of so many alarms the engine is not woken for each alone.
-const MANY: usize = 1_000;
-/// It is woken so much later then, for all that are due by that time.
-const TOGETHER: Duration = Duration::from_millis(10);
+/// For each so many alarms the engine is woken a millisecond later than the first is due, for all
+/// that are due by then: to be woken is what costs most where many are polled.
+const ALARMS_A_MILLISECOND: usize = 200;
+/// It is never woken later than that.
+const LATEST: Duration = Duration::from_millis(50);
 
 /// Alarms, by time.
 #[derive(Debug, Default)]
@@ -35,8 +36,13 @@ impl Alarms {
     /// How long to wait for the next one, or for those that are due with it.
     pub(super) fn pause(&self, now: Timestamp) -> Option<Duration> {
         let ((when, _), _) = self.0.first_key_value()?;
-        let together = if self.0.len() > MANY { TOGETHER } else { Duration::ZERO };
-        Some(when.since(now) + together)
+        Some(when.after(self.lateness()).since(now))
+    }
+
+    /// How much later than it is due the engine is woken for the next one.
+    fn lateness(&self) -> Duration {
+        let millis = u64::try_from(self.0.len() / ALARMS_A_MILLISECOND).unwrap_or(u64::MAX);
+        Duration::from_millis(millis).min(LATEST)
     }
 
     /// When the next one is that a command has: looked for among all.
@@ -53,17 +59,35 @@ impl Alarms {
 mod tests {
     use super::*;
 
+    /// So many alarms, a second from now.
+    fn alarms(count: usize, now: Timestamp) -> Alarms {
+        let mut alarms = Alarms::default();
+        for n in 0..count {
+            let id = CommandId::from_uuid(uuid::Uuid::from_u128(n as u128));
+            alarms.set(Address { root: id, command: id }, now.after(SECOND));
+        }
+        alarms
+    }
+
+    const NOW: Timestamp = Timestamp::from_micros(0);
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[test]
     fn many_alarms_are_waited_for_together() {
-        let id = |n: usize| CommandId::from_uuid(uuid::Uuid::from_u128(n as u128));
-        let at = |n| Address { root: id(n), command: id(n) };
-        let (now, second) = (Timestamp::from_micros(0), Duration::from_secs(1));
-        let mut alarms = Alarms::default();
-        (0..MANY).for_each(|n| alarms.set(at(n), now.after(second)));
-        assert_eq!(alarms.pause(now), Some(second));
-        alarms.set(at(MANY), now.after(2 * second));
-        assert_eq!(alarms.pause(now), Some(second + TOGETHER));
-        let due = std::iter::from_fn(|| alarms.pop(now.after(second + TOGETHER))).count();
-        assert_eq!((due, alarms.pause(now)), (MANY, Some(2 * second)));
+        for (count, millis) in [(1, 0), (199, 0), (200, 1), (2_000, 10), (20_000, 50)] {
+            let mut alarms = alarms(count, NOW);
+            let late = Duration::from_millis(millis);
+            assert_eq!(alarms.pause(NOW), Some(SECOND + late), "{count}");
+            let due = std::iter::from_fn(|| alarms.pop(NOW.after(SECOND + late))).count();
+            assert_eq!((due, alarms.pause(NOW)), (count, None));
+        }
+    }
+
+    #[test]
+    fn an_engine_that_has_much_to_do_puts_no_alarm_off() {
+        let alarms = alarms(2_000, NOW);
+        let pause = |millis| alarms.pause(NOW.after(SECOND + Duration::from_millis(millis)));
+        assert_eq!(pause(4), Some(Duration::from_millis(6)));
+        assert_eq!(pause(11), Some(Duration::ZERO));
     }
 }
