@@ -51,6 +51,7 @@ mod scenarios {
     mod lock_races;
     mod lock_scopes;
     mod locks;
+    mod lost;
     mod newer_code;
     mod not_storable;
     mod operators;

@@ -57,6 +57,13 @@ pub trait Store: Send + Sync + 'static {
         steps: Arc<[Step]>,
     ) -> StoreFuture<'a, Result<Committed, CommitError>>;
 
+    /// Resolves when the store sees that `lease` is lost, though nothing is committed under it: the
+    /// engine stops then, as it does on [`CommitError::Lost`]. Never otherwise; a store that cannot
+    /// be reached is no lost lease. One that does not look by itself leaves it to the commits.
+    fn lost<'a>(&'a self, _lease: &'a Lease) -> StoreFuture<'a, ()> {
+        Box::pin(std::future::pending())
+    }
+
     /// The trees whose root is not terminal, ordered by root, after `after`, at most `limit`; fewer
     /// only where there are no more. `of`: those of this engine, where a store has several; else all. A tree with a row that cannot be read is there, and says so:
     /// [`TreeRows::unreadable`]. An open root whose own identity cannot be read is left out.
@@ -133,6 +140,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         steps: Arc<[Step]>,
     ) -> StoreFuture<'a, Result<Committed, CommitError>> {
         (**self).commit(lease, steps)
+    }
+
+    fn lost<'a>(&'a self, lease: &'a Lease) -> StoreFuture<'a, ()> {
+        (**self).lost(lease)
     }
 
     fn open_trees(

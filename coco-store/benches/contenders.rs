@@ -166,6 +166,10 @@ impl Store for Metered {
         })
     }
 
+    fn lost<'a>(&'a self, lease: &'a Lease) -> StoreFuture<'a, ()> {
+        self.store.lost(lease)
+    }
+
     fn open_trees(
         &self,
         of: Option<EngineId>,

@@ -46,6 +46,11 @@
 //! pooler must not share them between transactions. A server that does not do what this depends on is
 //! refused when an engine starts ([`StoreError::Unsuitable`](coco_core::store::StoreError::Unsuitable)).
 //!
+//! An engine that was taken over hears of it by its next commit or heartbeat, as soon as the server
+//! answers it: it stops, and the code of its commands is dropped. One that nobody has taken over goes
+//! on after any outage. So **code goes on while the server is away**: where that takes longer than the
+//! lease, a command that was taken over meanwhile may run in both engines, until the first hears.
+//!
 //! # The file
 //!
 //! The file must lie on a disk of this machine: neither the locks nor the WAL work over a network.

@@ -132,6 +132,14 @@ impl Store for SeaOrmStore {
         })
     }
 
+    fn lost<'a>(&'a self, lease: &'a Lease) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            if let Some(guard) = lease.guard.downcast_ref::<Guard>() {
+                guard.orders.lost().await;
+            }
+        })
+    }
+
     fn open_trees(
         &self,
         of: Option<EngineId>,

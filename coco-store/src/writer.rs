@@ -12,7 +12,7 @@ mod transaction;
 use std::sync::Arc;
 
 use coco_core::store::{CommitError, Committed, Step, StoreError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use self::transaction::{Transaction, commit_error};
@@ -27,6 +27,7 @@ const WAITING: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Orders {
     sender: mpsc::Sender<Order>,
+    is_lost: watch::Receiver<bool>,
 }
 
 enum Order {
@@ -50,11 +51,19 @@ impl Orders {
         self.sender.send(Order::Release { clean, reply }).await.map_err(|_| ended())?;
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
+
+    /// Resolves when the lease is seen to be lost.
+    pub(crate) async fn lost(&self) {
+        if self.is_lost.clone().wait_for(|is_lost| *is_lost).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// Starts the task of `writer`.
 pub(crate) fn spawn<B: Backend>(mut writer: Writer<B>) -> Orders {
     let (sender, mut orders) = mpsc::channel(WAITING);
+    let is_lost = writer.is_lost.subscribe();
     tokio::spawn(async move {
         let mut heartbeat = writer.backend.heartbeat().map(|every| {
             let mut heartbeat = interval_at(Instant::now() + every, every);
@@ -85,7 +94,7 @@ pub(crate) fn spawn<B: Backend>(mut writer: Writer<B>) -> Orders {
             }
         }
     });
-    Orders { sender }
+    Orders { sender, is_lost }
 }
 
 /// Writes under one lease.
@@ -97,6 +106,8 @@ pub(crate) struct Writer<B: Backend> {
     connection: Option<B::Connection>,
     /// A batch of which it is not known whether it was committed.
     unknown: Option<Unknown>,
+    /// Whether the lease was seen to be lost.
+    is_lost: watch::Sender<bool>,
 }
 
 /// A commit that had no answer.
@@ -109,17 +120,16 @@ struct Unknown {
 }
 
 impl<B: Backend> Writer<B> {
-    pub(crate) const fn new(
-        backend: B,
-        counters: Arc<Counters>,
-        connection: B::Connection,
-    ) -> Self {
-        Self { backend, counters, connection: Some(connection), unknown: None }
+    pub(crate) fn new(backend: B, counters: Arc<Counters>, connection: B::Connection) -> Self {
+        let (connection, is_lost) = (Some(connection), watch::Sender::new(false));
+        Self { backend, counters, connection, unknown: None, is_lost }
     }
 
     async fn commit(&mut self, batch: &Arc<[Step]>) -> Result<Committed, CommitError> {
-        if let Some(committed) = self.resolve(batch).await.map_err(commit_error)? {
-            return Ok(committed);
+        match self.resolve(batch).await {
+            Ok(None) => {}
+            Ok(Some(committed)) => return Ok(committed),
+            Err(error) => return Err(self.answer(error)),
         }
         let steps: Vec<&Step> = batch.iter().collect();
         let done = match self.attempt(async |transaction| transaction.apply(&steps).await).await {
@@ -130,7 +140,7 @@ impl<B: Backend> Writer<B> {
             done => done,
         };
         done.map_err(|failed| match failed {
-            Failed::Write(error) => commit_error(error),
+            Failed::Write(error) => self.answer(error),
             Failed::Unknown { marker, reason, done } => {
                 self.unknown = Some(Unknown { marker, batch: Arc::clone(batch), done });
                 CommitError::Unavailable(reason)
@@ -200,25 +210,36 @@ impl<B: Backend> Writer<B> {
 
     async fn release(&mut self, clean: bool) -> Result<(), StoreError> {
         match self.attempt(async |transaction| transaction.release(clean).await).await {
-            Ok(()) | Err(Failed::Write(WriteError::Commit(CommitError::Lost))) => Ok(()),
+            Ok(()) => Ok(()),
             Err(Failed::Unknown { reason, .. }) => Err(StoreError::Unavailable(reason)),
-            Err(Failed::Write(error)) => Err(match commit_error(error) {
-                CommitError::Damaged(reason) => StoreError::Damaged(reason),
-                error => StoreError::Unavailable(error.to_string()),
-            }),
+            Err(Failed::Write(error)) => match self.answer(error) {
+                CommitError::Lost => Ok(()),
+                CommitError::Damaged(reason) => Err(StoreError::Damaged(reason)),
+                error => Err(StoreError::Unavailable(error.to_string())),
+            },
         }
     }
 
-    /// Shows that the engine lives. Where that cannot be done now, the next commit says why.
+    /// Shows that the engine lives, and finds out whether it still has its lease. Where that cannot
+    /// be done now, the next commit says why.
     async fn beat(&mut self) {
         match self.attempt(async |transaction| transaction.beat().await).await {
             Ok(()) => {}
             Err(Failed::Unknown { reason, .. }) => tracing::warn!(reason, "no heartbeat"),
             Err(Failed::Write(error)) => {
-                let reason = commit_error(error);
+                let reason = self.answer(error);
                 tracing::warn!(%reason, "no heartbeat");
             }
         }
+    }
+
+    /// What the caller is told. That the lease is lost, all are told who wait for that.
+    fn answer(&self, error: WriteError) -> CommitError {
+        let error = commit_error(error);
+        if matches!(error, CommitError::Lost) {
+            self.is_lost.send_replace(true);
+        }
+        error
     }
 }
 

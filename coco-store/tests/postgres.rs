@@ -18,6 +18,7 @@ mod postgres {
     mod every_statement;
     mod ledger;
     mod load;
+    mod lost;
     mod probe;
     mod proxy;
     mod schema;

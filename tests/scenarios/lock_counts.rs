@@ -203,6 +203,10 @@ impl Store for Metered {
         })
     }
 
+    fn lost<'a>(&'a self, lease: &'a Lease) -> StoreFuture<'a, ()> {
+        self.store.lost(lease)
+    }
+
     fn open_trees(
         &self,
         of: Option<EngineId>,

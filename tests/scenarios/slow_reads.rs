@@ -35,6 +35,10 @@ impl Store for SlowReads {
         self.store.commit(lease, steps)
     }
 
+    fn lost<'a>(&'a self, lease: &'a Lease) -> StoreFuture<'a, ()> {
+        self.store.lost(lease)
+    }
+
     fn open_trees(
         &self,
         of: Option<EngineId>,

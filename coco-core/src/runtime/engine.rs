@@ -158,6 +158,7 @@ impl Engine {
     /// Runs until it is stopped, or has lost the store.
     pub(crate) async fn run(mut self, mut ears: Ears) {
         let mut in_flight: Option<InFlight> = None;
+        let mut lost = Box::pin(lost(Arc::clone(&self.store), Arc::clone(&self.lease)));
         loop {
             self.take_what_waits(&mut ears);
             if in_flight.is_none() {
@@ -181,6 +182,10 @@ impl Engine {
             };
             tokio::select! {
                 biased;
+                () = &mut lost => {
+                    tracing::error!(error = %CommitError::Lost, "the engine stops");
+                    break;
+                }
                 done = committing(&mut in_flight), if in_flight.is_some() => {
                     let Some(batch) = in_flight.take() else { continue };
                     if let Err(error) = self.committed(batch, done) {
@@ -213,7 +218,7 @@ impl Engine {
                 }
             }
         }
-        drop(in_flight);
+        drop((in_flight, lost));
         self.close().await;
     }
 
@@ -461,6 +466,11 @@ async fn step_back() {
         Poll::Pending
     })
     .await;
+}
+
+/// The store says so without being asked for a commit.
+async fn lost(store: Arc<dyn Store>, lease: Arc<Lease>) {
+    store.lost(&lease).await;
 }
 
 async fn committing(in_flight: &mut Option<InFlight>) -> Result<Committed, CommitError> {

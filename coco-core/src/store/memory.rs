@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
 use self::inbox::Inboxes;
 use super::{
     CommitError, Committed, EngineId, Lease, LockRows, Outcome, Step, Store, StoreError,
@@ -43,17 +45,17 @@ impl Store for MemoryStore {
         Box::pin(async {
             let mut state = self.state();
             let clean = !state.unclean;
-            state.epoch += 1;
             state.unclean = true;
-            let engine_id = EngineId::ONLY;
-            Ok(Lease { engine_id, epoch: state.epoch, clean, guard: Box::new(()) })
+            let epoch = state.epoch() + 1;
+            state.epoch.send_replace(epoch);
+            Ok(Lease { engine_id: EngineId::ONLY, epoch, clean, guard: Box::new(()) })
         })
     }
 
     fn release(&self, lease: Lease, clean: bool) -> StoreFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let mut state = self.state();
-            if state.epoch == lease.epoch {
+            if state.epoch() == lease.epoch {
                 state.unclean = !clean;
             }
             Ok(())
@@ -67,11 +69,19 @@ impl Store for MemoryStore {
     ) -> StoreFuture<'a, Result<Committed, CommitError>> {
         Box::pin(async move {
             let mut state = self.state();
-            if state.epoch == lease.epoch {
+            if state.epoch() == lease.epoch {
                 Ok(state.commit(&steps))
             } else {
                 Err(CommitError::Lost)
             }
+        })
+    }
+
+    fn lost<'a>(&'a self, lease: &'a Lease) -> StoreFuture<'a, ()> {
+        let mut epoch = self.state().epoch.subscribe();
+        Box::pin(async move {
+            // The sender lives as long as `self`.
+            let _ = epoch.wait_for(|epoch| *epoch != lease.epoch).await;
         })
     }
 
@@ -141,7 +151,7 @@ impl Store for MemoryStore {
 
 #[derive(Debug, Default)]
 struct State {
-    epoch: i64,
+    epoch: watch::Sender<i64>,
     unclean: bool,
     commands: BTreeMap<CommandId, CommandEntity>,
     once_results: BTreeMap<(CommandId, i32), OnceResult>,
@@ -157,6 +167,10 @@ struct State {
 }
 
 impl State {
+    fn epoch(&self) -> i64 {
+        *self.epoch.borrow()
+    }
+
     fn commit(&mut self, steps: &[Step]) -> Committed {
         let mut rejected = BTreeSet::new();
         let mut outcomes = Vec::with_capacity(steps.len());

@@ -227,6 +227,10 @@ impl<S: Store> Store for FaultyStore<S> {
         })
     }
 
+    fn lost<'a>(&'a self, lease: &'a Lease) -> StoreFuture<'a, ()> {
+        self.inner.lost(lease)
+    }
+
     fn open_trees(
         &self,
         of: Option<EngineId>,

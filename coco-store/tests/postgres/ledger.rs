@@ -37,6 +37,23 @@ impl Ledger {
         self.is_closed.send_replace(false);
     }
 
+    /// How many leaves wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.is_closed.receiver_count()
+    }
+
+    /// Waits until one does.
+    pub(crate) async fn until_waiting(&self) {
+        while self.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until none does.
+    pub(crate) async fn until_left(&self) {
+        self.is_closed.closed().await;
+    }
+
     async fn pass(&self) {
         let _ = self.is_closed.subscribe().wait_for(|is_closed| !is_closed).await;
     }
