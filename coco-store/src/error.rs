@@ -11,6 +11,9 @@ use sea_orm::{DbErr, RuntimeErr};
 /// The index by which a submit key is taken once.
 const SUBMIT_KEY: &str = "idx_command_entities_submit_key";
 
+/// What sqlx says of an address that asks for TLS, where it was built without.
+const NO_TLS: &str = "built without TLS support";
+
 /// Why the writer could not apply a batch.
 #[derive(Debug)]
 pub(crate) enum WriteError {
@@ -76,7 +79,10 @@ impl From<StoreError> for WriteError {
 /// The errors of sqlx and of sea-orm alike. Most pass, such as a full disk or the lock of another;
 /// damage does not.
 pub(crate) fn unavailable(error: impl Error + 'static) -> StoreError {
-    let reason = error.to_string();
+    let mut reason = error.to_string();
+    if reason.contains(NO_TLS) {
+        reason += "; switch on the feature `tls` of coco-store";
+    }
     if Code::of(&error).is_some_and(Code::is_damage) {
         StoreError::Damaged(reason)
     } else {
@@ -155,5 +161,20 @@ impl Code {
                 matches!(&state[..3], b"57P" | b"25P" | b"080") || &state == b"25006"
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_tls_is_told_how_to_have_it() {
+        let without = "TLS upgrade required by connect options but SQLx was built without TLS \
+                       support enabled";
+        let error = unavailable(sqlx::Error::Tls(without.into())).to_string();
+        assert!(error.ends_with("switch on the feature `tls` of coco-store"), "{error}");
+        let refused = unavailable(sqlx::Error::Tls("server does not support TLS".into()));
+        assert!(!refused.to_string().contains("feature"), "{refused}");
     }
 }

@@ -31,8 +31,11 @@
 //! # PostgreSQL
 //!
 //! With the feature `postgres`, `connect` takes the address of a database, such as
-//! `postgres://user@host/database`, of PostgreSQL 13 or later; nothing else changes. Each engine has
-//! a row in `engines`, and its roots are its own. One that starts takes over the rows whose engine
+//! `postgres://user@host/database`, of PostgreSQL 13 or later; nothing else changes. The user needs the
+//! right to make tables in its schema; an engine holds one connection that writes and up to four
+//! that read, and one more while it starts.
+//!
+//! Each engine has a row in `engines`, and its roots are its own. One that starts takes over the rows whose engine
 //! has left or is dead, with all their trees: at once where that ran on the same machine, or else when
 //! it has shown no life for [`Options::lease`]. Several engines may share a database, and leave each
 //! other's trees alone; but for now **one that waits for a lock which another engine's command holds
@@ -50,6 +53,12 @@
 //! answers it: it stops, and the code of its commands is dropped. One that nobody has taken over goes
 //! on after any outage. So **code goes on while the server is away**: where that takes longer than the
 //! lease, a command that was taken over meanwhile may run in both engines, until the first hears.
+//!
+//! With the feature `tls`, which is by rustls, the connections are encrypted where the server offers
+//! that; `postgres://user@host/database?sslmode=require` insists, and
+//! `?sslmode=verify-full&sslrootcert=/path/to/ca.pem` also makes sure who the server is. Without
+//! `sslrootcert` that is asked of the authorities that browsers trust. Without the feature nothing is
+//! encrypted, and an address that insists is refused.
 //!
 //! # The file
 //!

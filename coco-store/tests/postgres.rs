@@ -24,4 +24,6 @@ mod postgres {
     mod schema;
     mod server_dies;
     mod stranger;
+    #[cfg(feature = "tls")]
+    mod tls;
 }

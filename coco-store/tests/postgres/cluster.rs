@@ -39,15 +39,47 @@ impl Cluster {
             "\nlisten_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = ''\n\
              fsync = off\nfull_page_writes = off\nshared_buffers = 16MB\nwal_writer_delay = 10s\n"
         );
-        let file = Path::new(&data).join("postgresql.conf");
-        let chosen = fs::read_to_string(&file).expect("the settings") + &settings;
-        fs::write(file, chosen).expect("the settings");
+        cluster.set(&settings);
         cluster.begin().await;
         cluster
     }
 
+    /// Takes settings for the next time that it begins.
+    fn set(&self, settings: &str) {
+        let file = Path::new(&self.data()).join("postgresql.conf");
+        let chosen = fs::read_to_string(&file).expect("the settings") + settings;
+        fs::write(file, chosen).expect("the settings");
+    }
+
+    /// Begins again, and offers TLS from then on, with a certificate for `name` that nobody else has
+    /// signed. Gives its file.
+    #[cfg(feature = "tls")]
+    pub(crate) async fn offer_tls(&self, name: &str) -> String {
+        let certificate = self.home.path().join("server.crt").display().to_string();
+        let wishes = self.home.path().join("server.cnf").display().to_string();
+        let key = self.home.path().join("server.key").display().to_string();
+        let subject = format!(
+            "[req]\ndistinguished_name = name\nprompt = no\nx509_extensions = of_server\n\
+             [name]\nCN = {name}\n[of_server]\nsubjectAltName = DNS:{name}\n"
+        );
+        fs::write(&wishes, subject).expect("what the certificate says");
+        // An absolute path is none of the server's programs.
+        let openssl = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"];
+        let files = ["-config", &wishes, "-keyout", &key, "-out", &certificate];
+        self.run("/usr/bin/env", &[&openssl[..], &files].concat()).await;
+        self.end(End::Fast).await;
+        self.set(&format!("ssl = on\nssl_cert_file = '{certificate}'\nssl_key_file = '{key}'\n"));
+        self.begin().await;
+        certificate
+    }
+
     pub(crate) fn address(&self) -> String {
-        format!("postgres://coco@127.0.0.1:{}/postgres", self.port)
+        self.address_at("127.0.0.1")
+    }
+
+    /// Its address, with another name for its machine.
+    pub(crate) fn address_at(&self, host: &str) -> String {
+        format!("postgres://coco@{host}:{}/postgres", self.port)
     }
 
     pub(crate) async fn begin(&self) {
