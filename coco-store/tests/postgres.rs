@@ -4,9 +4,11 @@
 
 #[path = "support/asking.rs"]
 mod asking;
-#[allow(dead_code, reason = "only its dice are thrown")]
+#[allow(dead_code, reason = "nothing of it is compared")]
 #[path = "support/forest.rs"]
 mod forest;
+#[path = "support/steps.rs"]
+mod steps;
 #[allow(dead_code, reason = "the places of files are for the tests of SQLite")]
 mod support;
 
@@ -16,6 +18,7 @@ mod postgres {
     mod dropped;
     mod engines;
     mod every_statement;
+    mod indexes;
     mod ledger;
     mod load;
     mod lost;

@@ -54,12 +54,13 @@ ON CONFLICT (engine_id) DO UPDATE SET epoch = excluded.epoch, heartbeat = 0, rel
 clean = false, incarnation = excluded.incarnation, process = excluded.process, \
 holder = excluded.holder";
 
+/// With `=` the server would expect that one engine has all roots, and look at those of the others.
 const TAKE_TREES: &str = "\
-UPDATE command_entities SET engine_id = $1 WHERE engine_id = ANY($2) \
+UPDATE command_entities SET engine_id = $1 WHERE engine_id BETWEEN $2 AND $2 \
 AND parent_command_id IS NULL AND status NOT IN ('ended_successfully', 'ended_with_failure')";
 
 /// What engines that are no more have committed.
-const FORGET_COMMITS: &str = "DELETE FROM commits WHERE epoch NOT IN (SELECT epoch FROM engines)";
+const FORGET_COMMITS: &str = "DELETE FROM commits WHERE epoch = ANY($1)";
 
 const FORGET: &str = "DELETE FROM engines WHERE engine_id = ANY($1)";
 
@@ -177,10 +178,15 @@ async fn take(
         .execute(&mut *transaction)
         .await?;
     if !others.is_empty() {
-        sqlx::query(TAKE_TREES).bind(own).bind(others).execute(&mut *transaction).await?;
+        for other in others {
+            sqlx::query(TAKE_TREES).bind(own).bind(other).execute(&mut *transaction).await?;
+        }
         sqlx::query(FORGET).bind(others).execute(&mut *transaction).await?;
     }
-    sqlx::query(FORGET_COMMITS).execute(&mut *transaction).await?;
+    if !dead.is_empty() {
+        let epochs: Vec<i64> = dead.iter().map(|engine| engine.epoch).collect();
+        sqlx::query(FORGET_COMMITS).bind(epochs).execute(&mut *transaction).await?;
+    }
     transaction.commit().await?;
     let clean = dead.iter().all(|engine| engine.clean);
     Ok(Some((own, last + 1, clean, living)))

@@ -8,7 +8,7 @@ use coco_core::store::{EngineId, StoreError};
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityName, EntityTrait,
-    QueryFilter, QueryResult, QueryTrait,
+    Order, QueryFilter, QueryResult, QueryTrait,
 };
 use uuid::Uuid;
 
@@ -23,6 +23,9 @@ use crate::error::unavailable;
 
 /// Which of the open roots have an identity that can be read.
 const IDENTIFIED: &str = "typeof(command_id) = 'blob' AND length(command_id) = 16";
+
+/// Of a root, on a server: whose it is.
+const ENGINE_ID: &str = "engine_id";
 
 /// `of`: only where it belongs to this engine.
 pub(crate) async fn tree(
@@ -97,7 +100,7 @@ impl Roots {
 
 /// Which roots belong to an engine.
 fn is_of(engine: EngineId) -> Expr {
-    Expr::col("engine_id").eq(*engine.as_uuid())
+    Expr::col(ENGINE_ID).eq(*engine.as_uuid())
 }
 
 /// The identities of a page of open roots.
@@ -110,14 +113,36 @@ fn page(
     use command_entity::{Column, Entity};
     let mut page = Query::select();
     page.column(Column::CommandId).from(Entity).and_where(Expr::cust(OPEN_ROOT));
-    page.and_where_option(of.map(is_of));
     if backend == DbBackend::Sqlite {
         page.and_where(Expr::cust(IDENTIFIED));
     }
-    if let Some(after) = after {
-        page.and_where(Column::CommandId.gt(*after.as_uuid()));
+    match (of, after) {
+        (Some(engine), after) => {
+            page.and_where(follows(engine, after)).and_where(is_of_at_most(engine));
+            page.order_by(ENGINE_ID, Order::Asc);
+        }
+        (None, Some(after)) => {
+            page.and_where(Column::CommandId.gt(*after.as_uuid()));
+        }
+        (None, None) => {}
     }
-    page.order_by(Column::CommandId, sea_orm::Order::Asc).limit(limit).to_owned()
+    page.order_by(Column::CommandId, Order::Asc).limit(limit).to_owned()
+}
+
+/// Which roots come after one of an engine, in the order of engines. A server that is asked for those
+/// of an engine alone takes that for all that there are, and goes through those of the others as well:
+/// this way there is one index only that has them in their order.
+fn follows(engine: EngineId, after: Option<CommandId>) -> Expr {
+    let place = Expr::tuple([Expr::col(ENGINE_ID), Expr::col(command_entity::Column::CommandId)]);
+    let from = |id: Uuid| Expr::tuple([Expr::val(*engine.as_uuid()), Expr::val(id)]);
+    match after {
+        Some(after) => place.gt(from(*after.as_uuid())),
+        None => place.gte(from(Uuid::nil())),
+    }
+}
+
+fn is_of_at_most(engine: EngineId) -> Expr {
+    Expr::col(ENGINE_ID).lte(*engine.as_uuid())
 }
 
 /// The trees of these roots, ordered by root, all as they were at one moment.
