@@ -2,15 +2,25 @@
 
 #[path = "support/asking.rs"]
 mod asking;
+#[path = "support/counted.rs"]
+mod counted;
+#[allow(dead_code, reason = "each test needs some of it")]
 mod support;
 
 use coco_core::lock::LockMode;
-use coco_core::store::{Committed, Lease, Outcome, Step, Store, Write};
+use coco_core::store::{Committed, Outcome, Step, Store, Write};
 use coco_core::{CommandId, CommandStatus};
-use coco_store::{SeaOrmStore, Statistics};
+use coco_store::Statistics;
 
 use self::asking::{asking, lock, waiting};
-use self::support::{Place, apply, id, insert, progress, run, step};
+use self::counted::{Counted, Kind, on_each_database};
+use self::support::{id, insert, progress, step};
+
+on_each_database!(
+    a_line_costs_the_same_statements_whatever_its_size,
+    a_batch_of_everything_costs_the_same_statements_whatever_its_size,
+    a_release_reads_the_head_of_the_line,
+);
 
 /// The key of a number.
 fn key(n: u128) -> Vec<coco_core::lock::Lock> {
@@ -35,31 +45,21 @@ fn releases(n: u128) -> Step {
     step(n, Write::Release(id(n)))
 }
 
-struct Costs {
-    store: SeaOrmStore,
-    lease: Lease,
-}
+struct Costs(Counted);
 
 impl Costs {
-    async fn open(place: &Place) -> Self {
-        let store = place.open().await;
-        let lease = store.acquire().await.unwrap();
-        Self { store, lease }
+    async fn open(kind: Kind) -> Self {
+        Self(Counted::open(kind).await)
     }
 
-    /// What a batch comes to, and what it costs beside `BEGIN`, the fence and `COMMIT`.
+    async fn apply(&self, steps: impl IntoIterator<Item = Step>) {
+        self.0.cost(steps.into_iter().collect()).await;
+    }
+
+    /// What a batch comes to, and what it costs beside the turn.
     async fn commit(&self, steps: impl IntoIterator<Item = Step>) -> (Committed, Statistics) {
-        let before = self.store.statistics();
-        let steps: Vec<Step> = steps.into_iter().collect();
-        let committed = self.store.commit(&self.lease, steps.into()).await.unwrap();
-        let after = self.store.statistics();
-        assert_eq!(after.commits - before.commits, 1);
-        let cost = Statistics {
-            commits: 1,
-            statements: after.statements - before.statements - 3,
-            rows: after.rows - before.rows,
-        };
-        (committed, cost)
+        let (committed, cost) = self.0.commit(steps.into_iter().collect()).await;
+        (committed, Statistics { statements: cost.statements - self.0.kind.turn(), ..cost })
     }
 
     /// The statements of a batch whose steps all have this outcome, and the number of grants.
@@ -82,17 +82,15 @@ fn queued(outcome: &Outcome) -> bool {
     *outcome == Outcome::Queued { until: None }
 }
 
-#[tokio::test]
-async fn a_line_costs_the_same_statements_whatever_its_size() {
+async fn a_line_costs_the_same_statements_whatever_its_size(kind: Kind) {
     for size in [1, 2, 256] {
-        let place = Place::new();
-        let costs = Costs::open(&place).await;
+        let costs = Costs::open(kind).await;
         // Each of the first has a key that one of the second waits for.
         let first = 1..=size;
         let second = |n| n + 1000;
         let third = |n| n + 2000;
-        apply(&costs.store, &costs.lease, first.clone().map(|n| begins(n, n)).collect()).await;
-        apply(&costs.store, &costs.lease, first.clone().map(|n| insert(second(n))).collect()).await;
+        costs.apply(first.clone().map(|n| begins(n, n))).await;
+        costs.apply(first.clone().map(|n| insert(second(n)))).await;
 
         // While nobody waits, nothing is read of the line: who holds the keys; who waits, or has.
         let queue = first.clone().map(|n| waits(second(n), n));
@@ -141,18 +139,16 @@ fn child(n: u128, parent: u128) -> Step {
     step
 }
 
-#[tokio::test]
-async fn a_batch_of_everything_costs_the_same_statements_whatever_its_size() {
+async fn a_batch_of_everything_costs_the_same_statements_whatever_its_size(kind: Kind) {
     for size in [1, 64] {
-        let place = Place::new();
-        let costs = Costs::open(&place).await;
+        let costs = Costs::open(kind).await;
         let ids = 1..=size;
         let kinds = ids.clone().flat_map(|n| (0..8).map(move |kind| n + kind * 1000));
-        apply(&costs.store, &costs.lease, kinds.map(|n| begins(n, n)).collect()).await;
+        costs.apply(kinds.map(|n| begins(n, n))).await;
         let others = ids.clone().flat_map(|n| {
             (8..10).map(move |kind| insert(n + kind * 1000)).chain([child(n + 10_000, n)])
         });
-        apply(&costs.store, &costs.lease, others.collect()).await;
+        costs.apply(others).await;
         let wait = ids.clone().flat_map(|n| [waits(n + 8000, n + 1000), waits(n + 9000, n + 2000)]);
         costs.all(wait, queued).await;
 
@@ -194,21 +190,19 @@ WITH RECURSIVE number(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM number WHERE n
 INSERT INTO command_entities (command_id, command_type, root_command_id, position, \
 command_parameters, created_at, callback_enabled, status, executed, callback_notified, attempt, \
 hook_attempt, deaths, deaths_end_order) \
-SELECT unhex(printf('%032x', n)), 'move_disk', unhex(printf('%032x', n)), 0, '{}', 1, false, \
-'not_started', false, false, 0, 0, 0, 0 FROM number; \
+SELECT ID(n), 'move_disk', ID(n), 0, '{}', 1, false, 'not_started', false, false, 0, 0, 0, 0 \
+FROM number; \
 INSERT INTO lock_waiters (command_id, number, lock_group, lock_key, position, place, \
 root_command_id, command_type, ancestors, mode, since, until) \
-SELECT command_id, 0, 'disk', '0', 0, rowid, command_id, 'move_disk', '', 'exclusive', 1, NULL \
-FROM command_entities WHERE status = 'not_started'";
+SELECT command_id, 0, 'disk', '0', 0, row_number() OVER (ORDER BY command_id), command_id, \
+'move_disk', '', 'exclusive', 1, NULL FROM command_entities WHERE status = 'not_started'";
 
 /// Only the head of a line is read, however long it is.
-#[tokio::test]
-async fn a_release_reads_the_head_of_the_line() {
-    let place = Place::new();
-    let costs = Costs::open(&place).await;
-    apply(&costs.store, &costs.lease, vec![begins(1, HOT), insert(LINE + 2)]).await;
-    run(&mut place.stranger().await, FILL).await;
-    let line = costs.store.locks(None).await.unwrap();
+async fn a_release_reads_the_head_of_the_line(kind: Kind) {
+    let costs = Costs::open(kind).await;
+    costs.apply([begins(1, HOT), insert(LINE + 2)]).await;
+    costs.0.say(FILL).await;
+    let line = costs.0.store.locks(None).await.unwrap();
     assert_eq!(line.waiting.len() as u128, LINE);
 
     let (committed, cost) = costs.commit([waits(LINE + 2, HOT)]).await;
@@ -225,6 +219,6 @@ async fn a_release_reads_the_head_of_the_line() {
     let (committed, cost) = costs.commit((21..31).map(leave).chain([releases(20)])).await;
     assert_eq!(committed.granted[0].command, id(31));
     assert!(cost.rows <= 24, "{} rows are read for ten that leave", cost.rows);
-    let last = costs.store.locks(Some(id(LINE + 2))).await.unwrap();
+    let last = costs.0.store.locks(Some(id(LINE + 2))).await.unwrap();
     assert_eq!(last.waiting.len() as u128, LINE + 1 - 30);
 }

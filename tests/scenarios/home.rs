@@ -10,7 +10,7 @@ use coco_core::prelude::*;
 use coco_core::store::{Lease, MemoryStore, Store, StoreError};
 use coco_core::testing::FaultyStore;
 use coco_core::{Builder, EngineError};
-use coco_store::{SeaOrmStore, TestDatabase};
+use coco_store::{Options, SeaOrmStore, TestDatabase};
 use tempfile::TempDir;
 
 use super::world::World;
@@ -32,7 +32,7 @@ pub(crate) enum Home {
 /// A database of a server, with connections that all processes of a test read over.
 pub(crate) struct Database {
     store: SeaOrmStore,
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl Home {
@@ -47,7 +47,7 @@ impl Home {
     pub(crate) async fn postgres() -> Self {
         let database = TestDatabase::create().await;
         let store = SeaOrmStore::connect(database.address()).await.expect("the database opens");
-        Self::Postgres(Arc::new(Database { store, _database: database }))
+        Self::Postgres(Arc::new(Database { store, database }))
     }
 
     /// An empty one of the same kind.
@@ -77,6 +77,18 @@ impl Home {
             }
             Self::Postgres(database) => Arc::new(database.store.clone()),
         }
+    }
+
+    /// The store of a database, for one process that counts what it does: no heartbeat comes
+    /// between.
+    pub(crate) async fn counted(&self) -> SeaOrmStore {
+        let address = match self {
+            Self::Memory(_) => panic!("it is no database"),
+            Self::Sqlite(_) => format!("sqlite://{}", self.file().display()),
+            Self::Postgres(server) => server.database.address().to_owned(),
+        };
+        let options = Options::default().lease(Duration::from_secs(600));
+        SeaOrmStore::connect_with(&address, options).await.expect("the database opens")
     }
 
     /// The file of the store.
@@ -218,6 +230,26 @@ macro_rules! on_every_store {
     )+ };
 }
 pub(crate) use on_every_store;
+
+/// Makes a test for each database of each scenario.
+macro_rules! on_each_database {
+    ($($name:ident),+ $(,)?) => { $(
+        mod $name {
+            use super::super::home::{Home, in_time};
+
+            #[tokio::test]
+            async fn on_sqlite() {
+                in_time(super::$name(Home::sqlite())).await;
+            }
+
+            #[tokio::test]
+            async fn on_postgres() {
+                in_time(super::$name(Home::postgres().await)).await;
+            }
+        }
+    )+ };
+}
+pub(crate) use on_each_database;
 
 /// Makes a test in memory of each scenario in which time passes as soon as nothing else happens.
 macro_rules! in_no_time {

@@ -11,7 +11,7 @@ use coco_core::store::{
 use coco_core::testing::FaultyStore;
 use coco_store::SeaOrmStore;
 
-use super::home::{Home, failure_of, in_time, on_every_store, start};
+use super::home::{Home, failure_of, on_each_database, on_every_store, start};
 use super::turns::{Locks, Take, alone, close, free, nothing_is_locked, plan, shared, take};
 use super::world::World;
 
@@ -24,6 +24,7 @@ on_every_store!(
     cancelled_or_too_late,
     side_by_side,
 );
+on_each_database!(a_constant_number_of_statements);
 
 /// Runs `command` alone in a store, and gives how many commits it took.
 async fn commits<C: Command>(home: &Home, command: C) -> usize {
@@ -250,11 +251,9 @@ impl Store for Metered {
 }
 
 /// The statements of the largest batch when so many commands come, wait, begin and end together.
-async fn most_statements(commands: u32, locks: impl Fn(u32) -> Locks) -> u64 {
-    let (home, world) = (Home::sqlite(), World::new());
-    let address = format!("sqlite://{}", home.file().display());
-    let store = SeaOrmStore::connect(&address).await.unwrap();
-    let metered = Metered { store, most: Arc::default() };
+async fn most_statements(home: &Home, commands: u32, locks: impl Fn(u32) -> Locks) -> u64 {
+    let (home, world) = (home.another().await, World::new());
+    let metered = Metered { store: home.counted().await, most: Arc::default() };
     let store = FaultyStore::new(metered.clone());
     let coordinator = start(store.clone(), &world).await;
     world.close("holder");
@@ -287,22 +286,17 @@ async fn most_statements(commands: u32, locks: impl Fn(u32) -> Locks) -> u64 {
     metered.most.load(Ordering::Relaxed)
 }
 
-async fn statements() {
+async fn a_constant_number_of_statements(home: Home) {
     let kinds: [fn(u32) -> Locks; 3] = [
         |n| alone([10 + n, 1000 + n]).and(shared([2])),
         |n| shared([1]).and(alone([10 + n])),
         |n| alone([1, 10 + n % 3]),
     ];
     for locks in kinds {
-        let few = most_statements(4, locks).await;
-        assert_eq!(most_statements(40, locks).await, few);
+        let few = most_statements(&home, 4, locks).await;
+        assert_eq!(most_statements(&home, 40, locks).await, few);
     }
-    let (free, locked) =
-        (most_statements(40, |_| free()).await, most_statements(40, kinds[1]).await);
-    assert!(locked <= free + 8, "{free} without locks, {locked} with them");
-}
-
-#[tokio::test]
-async fn a_constant_number_of_statements_on_sqlite() {
-    in_time(statements()).await;
+    let free_ones = most_statements(&home, 40, |_| free()).await;
+    let locked = most_statements(&home, 40, kinds[1]).await;
+    assert!(locked <= free_ones + 8, "{free_ones} without locks, {locked} with them");
 }

@@ -202,7 +202,7 @@ impl<'c, B: Backend> Transaction<'c, B> {
             return Ok(());
         }
         for statement in B::turn()? {
-            let found = self.fetch(statement).await?;
+            let found = self.returning(statement).await?;
             self.last_rank = match found.first() {
                 Some(row) => row.try_get_by("last_rank").unwrap_or(None),
                 None => None,
@@ -237,7 +237,7 @@ impl<'c, B: Backend> Transaction<'c, B> {
         Ok(found)
     }
 
-    /// The rows that a statement has written.
+    /// What a statement gives that is not looked for: rows that it has written.
     pub(super) async fn returning(
         &mut self,
         statement: Bound<B::Values>,

@@ -5,7 +5,7 @@ use coco_core::store::{Lease, Outcome, Step, Store, Write};
 use coco_core::{CommandId, CommandStatus, Timestamp};
 use coco_store::{Options, SeaOrmStore};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sea_orm::sqlx::{self, Connection};
+use sea_orm::sqlx::{self, AssertSqlSafe, Connection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -41,8 +41,10 @@ impl Place {
     }
 }
 
-pub(crate) async fn run(connection: &mut SqliteConnection, sql: &'static str) {
-    sqlx::raw_sql(sql).execute(connection).await.expect(sql);
+pub(crate) async fn run(connection: &mut SqliteConnection, sql: impl Into<String>) {
+    let sql = sql.into();
+    let done = sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(connection).await;
+    done.expect(&sql);
 }
 
 pub(crate) fn id(n: u128) -> CommandId {
