@@ -224,6 +224,27 @@ pub async fn who_waits_for_an_ancestor_is_passed_on_all_its_keys(fixture: &impl 
     assert_eq!(engine.grants(release(1)).await, [grant(2)]);
 }
 
+/// Who is behind a request that is passed is not passed with it.
+pub async fn who_is_behind_one_that_is_passed_is_ahead(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    engine.roots(1, 3).await;
+    engine.apply([insert(child(1, 5, 0)), asks(1, vec![exclusive("1")])]).await;
+    for (n, keys) in [(2, vec!["1", "9"]), (3, vec!["9"])] {
+        let locks = keys.into_iter().map(exclusive).collect();
+        assert_eq!(engine.commit([waits(n, locks)]).await, [QUEUED]);
+    }
+    let mut impatient = child_waits(1, 5, vec![exclusive("9")]);
+    let request = LockRequest::clone(impatient.request.as_ref().expect("a request"));
+    impatient.request = Some(Arc::new(LockRequest { waits: false, ..request }));
+    let refused = engine.commit([impatient]).await;
+    let ahead = conflict(&refused[0]);
+    assert_eq!((ahead.reason, ahead.holder), (ConflictReason::Ahead, id(3)));
+    let refused = engine.commit([child_waits(1, 5, vec![exclusive("9")])]).await;
+    assert!(matches!(&refused[..], [Outcome::WouldDeadlock(_)]), "{refused:?}");
+    assert_eq!(engine.grants(release(1)).await, [grant(2)]);
+    assert_eq!(engine.grants(release(2)).await, [grant(3)]);
+}
+
 /// Who ends, or passes its locks on, waits for nothing any more, and who is behind it comes next.
 pub async fn who_ends_leaves_the_line(fixture: &impl Fixture) {
     let engine = Engine::start(fixture).await;

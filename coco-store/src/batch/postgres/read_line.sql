@@ -25,6 +25,13 @@ key(lock_group, lock_key) AS (
             SELECT last.place FROM lock_waiters AS last
             WHERE last.lock_group = key.lock_group AND last.lock_key = key.lock_key
             AND last.mode <> 'shared' AND last.command_id <> ALL($1::uuid[])
+            AND NOT EXISTS (
+                SELECT 1 FROM lock_waiters AS wanted JOIN command_locks AS held
+                ON held.lock_group = wanted.lock_group AND held.lock_key = wanted.lock_key
+                WHERE wanted.command_id = last.command_id
+                AND (wanted.lock_group, wanted.lock_key) <> (last.lock_group, last.lock_key)
+                AND held.root_command_id = ANY($4::uuid[])
+            )
             ORDER BY last.place LIMIT 1
         ), 9223372036854775807)
         UNION
@@ -49,6 +56,13 @@ tree(root_command_id) AS MATERIALIZED (
             SELECT last.place FROM lock_waiters AS last
             WHERE last.lock_group = key.lock_group AND last.lock_key = key.lock_key
             AND last.mode <> 'shared' AND last.command_id <> ALL($1::uuid[])
+            AND NOT EXISTS (
+                SELECT 1 FROM lock_waiters AS wanted JOIN command_locks AS held
+                ON held.lock_group = wanted.lock_group AND held.lock_key = wanted.lock_key
+                WHERE wanted.command_id = last.command_id
+                AND (wanted.lock_group, wanted.lock_key) <> (last.lock_group, last.lock_key)
+                AND held.root_command_id = ANY($4::uuid[])
+            )
             ORDER BY last.place LIMIT 1
         ), 9223372036854775807)
         UNION
