@@ -35,12 +35,13 @@
 //! right to make tables in its schema; an engine holds one connection that writes and up to four
 //! that read, and one more while it starts.
 //!
-//! Each engine has a row in `engines`, and its roots are its own. One that starts takes over the rows whose engine
-//! has left or is dead, with all their trees: at once where that ran on the same machine, or else when
-//! it has shown no life for [`Options::lease`]. Several engines may share a database, and leave each
-//! other's trees alone; but for now **one that waits for a lock which another engine's command holds
-//! is not woken when that lets go, nor is one for which another engine publishes an event**, before it
-//! looks by itself. So run one engine a database, and another only in its place.
+//! Each engine has a row in `engines`, and its roots are its own. One that starts takes over the
+//! rows whose engine has left or is dead, with all their trees: at once where that ran on the same
+//! machine, or else when it has shown no life for [`Options::lease`]. Several engines may share a
+//! database, and leave each other's trees alone; but for now **one that waits for a lock which
+//! another engine's command holds is not woken when that lets go, nor is one for which another engine
+//! publishes an event**, before it looks by itself. So run one engine a database, and another only in
+//! its place.
 //!
 //! Every commit begins by locking the row of its engine at its epoch, so that an engine which was
 //! taken over writes nothing more. A commit that has no answer is resolved by what it has stored, and
@@ -53,6 +54,10 @@
 //! answers it: it stops, and the code of its commands is dropped. One that nobody has taken over goes
 //! on after any outage. So **code goes on while the server is away**: where that takes longer than the
 //! lease, a command that was taken over meanwhile may run in both engines, until the first hears.
+//!
+//! While another connection keeps a transaction open for minutes, as a dump does, the server keeps
+//! what is deleted: commits go on as fast, but locks that many commands wait for pass from one to the
+//! next more and more slowly until it ends.
 //!
 //! With the feature `tls`, which is by rustls, the connections are encrypted where the server offers
 //! that; `postgres://user@host/database?sslmode=require` insists, and
