@@ -61,9 +61,10 @@
 //!
 //! With the feature `tls`, which is by rustls, the connections are encrypted where the server offers
 //! that; `postgres://user@host/database?sslmode=require` insists, and
-//! `?sslmode=verify-full&sslrootcert=/path/to/ca.pem` also makes sure who the server is. Without
-//! `sslrootcert` that is asked of the authorities that browsers trust. Without the feature nothing is
-//! encrypted, and an address that insists is refused.
+//! `?sslmode=verify-full&sslrootcert=/path/to/ca.pem` also makes sure who the server is. The authorities
+//! that browsers trust are trusted beside that file, so `verify-ca` keeps nobody out who has a
+//! certificate of theirs. Without the feature nothing is encrypted, and an address that insists is
+//! refused.
 //!
 //! # The file
 //!

@@ -21,9 +21,9 @@ use crate::time::Timestamp;
 /// - of each key: all who hold it, where it is asked for exclusively or waited for; else who holds
 ///   it exclusively, and which of those who ask, and of their ancestors, share it;
 /// - of each key: the requests at the head of its line, up to and with the first one that wants it
-///   exclusively, is of none of the commands, and wants nothing else that a tree which asks holds
-///   (else it may be passed, and who comes behind it is in the way), and all requests of trees that
-///   hold it;
+///   exclusively, is of none of the commands, and wants nothing else that a tree holds which asks or
+///   waits for this one (else it may be passed, and who comes behind it is in the way), and all
+///   requests of trees that hold it;
 /// - all requests of the trees that ask, and of the trees of commands that leave the line;
 /// - all that is held by the commands that pass locks on or get them or lose one, and by roots that
 ///   ask for their start;

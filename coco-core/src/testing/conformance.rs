@@ -166,6 +166,7 @@ macro_rules! store_conformance {
             what_a_command_has_is_not_asked_for_again
             who_waits_for_an_ancestor_is_passed_on_all_its_keys
             who_is_behind_one_that_is_passed_is_ahead
+            who_waits_is_passed_with_none_that_it_may_pass
             a_cycle_is_refused
             a_line_survives_the_engine
             a_pass_lets_in_a_sibling

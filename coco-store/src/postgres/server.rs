@@ -76,9 +76,13 @@ impl Server {
         Ok(Self { connections, options, is_proven: Arc::default() })
     }
 
-    /// The connections that read.
+    /// The connections that read. They hold nobody up, so they may be slow.
     pub(crate) fn readers(&self) -> DatabaseConnection {
-        let reading = self.connections.clone().options([("default_transaction_read_only", "on")]);
+        let idle = self.options.limits.statement_timeout.as_millis().to_string();
+        let reading = self.connections.clone().options([
+            ("default_transaction_read_only", "on"),
+            ("idle_in_transaction_session_timeout", idle.as_str()),
+        ]);
         let pool = PgPoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(self.options.limits.connect_timeout)

@@ -245,6 +245,32 @@ pub async fn who_is_behind_one_that_is_passed_is_ahead(fixture: &impl Fixture) {
     assert_eq!(engine.grants(release(2)).await, [grant(3)]);
 }
 
+/// So it is as well with those who only wait: one may pass the first, and is in the way of another.
+pub async fn who_waits_is_passed_with_none_that_it_may_pass(fixture: &impl Fixture) {
+    let engine = Engine::start(fixture).await;
+    engine.roots(1, 4).await;
+    engine.apply([insert(child(1, 5, 0)), insert(child(2, 6, 0))]).await;
+    engine
+        .apply([(1, "1"), (2, "2"), (3, "9")].map(|(n, key)| asks(n, vec![exclusive(key)])))
+        .await;
+    let all = waits(4, ["9", "1", "2"].map(exclusive).into());
+    assert_eq!(engine.commit([all]).await, [QUEUED]);
+    // The command above it has what the first wants; so it is with the next one.
+    for (parent, n) in [(2, 6), (1, 5)] {
+        assert_eq!(engine.commit([child_waits(parent, n, vec![exclusive("9")])]).await, [QUEUED]);
+    }
+    let held = engine.store.locks(None).await.expect("failed to read the locks").held;
+    let taken = held.into_iter().find(|held| held.owner == id(2)).expect("it has its lock");
+    let (owner, lock, since) = (taken.owner, taken.lock, taken.since);
+    assert_eq!(
+        engine.grants(step(id(2), vec![Write::ReleaseOne { owner, lock, since }])).await,
+        []
+    );
+    assert_eq!(engine.grants(release(3)).await, [], "it is behind one that is behind the first");
+    let (held, waiting) = engine.around("9").await;
+    assert_eq!((held, waiting), (vec![], vec![4, 6, 5]));
+}
+
 /// Who ends, or passes its locks on, waits for nothing any more, and who is behind it comes next.
 pub async fn who_ends_leaves_the_line(fixture: &impl Fixture) {
     let engine = Engine::start(fixture).await;

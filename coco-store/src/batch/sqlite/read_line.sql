@@ -39,7 +39,11 @@ near(lock_group, lock_key, root_command_id) AS (
             ON held.lock_group = wanted.lock_group AND held.lock_key = wanted.lock_key
             WHERE wanted.command_id = last.command_id
             AND (wanted.lock_group, wanted.lock_key) <> (last.lock_group, last.lock_key)
-            AND held.root_command_id IN (SELECT root_command_id FROM asking)
+            AND (held.root_command_id IN (SELECT root_command_id FROM asking) OR EXISTS (
+                SELECT 1 FROM lock_waiters AS behind
+                WHERE behind.root_command_id = held.root_command_id
+                AND behind.lock_group = last.lock_group AND behind.lock_key = last.lock_key
+            ))
         )
         ORDER BY last.place LIMIT 1
     ), 9223372036854775807)
