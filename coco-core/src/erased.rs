@@ -135,6 +135,13 @@ impl Hooks {
         Self { compensate: false, success: false, failure: false, failed_round: false };
 }
 
+impl Round {
+    /// One that is for no events.
+    pub(crate) fn of(executed: Result<Arc<str>, Arc<Failure>>, outcomes: Outcomes) -> Box<Self> {
+        Box::new(Self { executed, outcomes, events: Vec::new(), last_event: None })
+    }
+}
+
 impl Next {
     /// Whether it asks for anything that has to be stored.
     pub(crate) fn has_orders(&self) -> bool {

@@ -38,12 +38,11 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod trees;
 mod undo;
 mod why;
 
 use std::time::Duration;
-
-use rustc_hash::FxHashMap;
 
 pub(crate) use self::input::{
     Address, Effect, Entry, FlowEnd, Happened, Input, Load, Loaded, LoadedCommand,
@@ -54,6 +53,7 @@ use self::limits::Limits;
 use self::step::Step;
 use self::suspects::Suspects;
 use self::tree::{Tree, Turn};
+use self::trees::Trees;
 pub(crate) use self::why::why_stored;
 pub use self::why::{Pause, WaitingChild, Why};
 use crate::id::CommandId;
@@ -111,6 +111,19 @@ impl Machine {
         Self::new(Settings { hook_retry, most_trees: usize::MAX, short_wait })
     }
 
+    /// Every poll of an idle tree touches the tree: what follows from it is the same.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn touching_all(mut self) -> Self {
+        self.trees.are_touched = true;
+        self
+    }
+
+    /// Whether this tree is not touched until a poll says something new.
+    #[cfg(test)]
+    pub(crate) fn lies_still(&self, root: CommandId) -> bool {
+        self.trees.lies_still(root)
+    }
+
     /// Takes one input and appends what follows from it. An input for something that is no
     /// longer there is ignored.
     pub(crate) fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output>) {
@@ -135,11 +148,11 @@ impl Machine {
             Input::Submit(submit) => {
                 let root = submit.id;
                 trees.insert(root, Tree::submit(&mut turn, submit));
-                settle(trees, &mut turn, root);
+                trees.settle(&mut turn, root);
             }
             Input::Of { at, what: Happened::Rest { rest } } => {
-                if trees.get(&at.root).is_some_and(|tree| tree.rest == Some(rest))
-                    && let Some(mut tree) = trees.remove(&at.root)
+                if trees.get_mut(at.root).is_some_and(|tree| tree.rest == Some(rest))
+                    && let Some(mut tree) = trees.remove(at.root)
                 {
                     tree.wake(turn.idle);
                     tree.rest(&mut turn);
@@ -149,7 +162,7 @@ impl Machine {
             Input::Stop => {
                 *is_stopping = true;
                 let mut roots: Vec<_> = trees.iter_mut().collect();
-                roots.sort_unstable_by_key(|(root, _)| **root);
+                roots.sort_unstable_by_key(|(root, _)| *root);
                 return roots.into_iter().for_each(|(_, tree)| tree.stop(&mut turn));
             }
             // An attempt, a start, or the end of a sleep, is for the next engine.
@@ -158,20 +171,20 @@ impl Machine {
             {
                 return;
             }
-            Input::Of { at, what } => happened(trees, &mut turn, at, what),
+            Input::Of { at, what } => trees.happened(&mut turn, at, what),
         }
         if *is_stopping {
             return;
         }
         while let Some(at) = turn.limits.next_waiting() {
-            happened(trees, &mut turn, at, Happened::Place);
+            trees.happened(&mut turn, at, Happened::Place);
         }
         suspects.next_trial(trees, &mut turn);
     }
 
     /// Forgets a tree whose step was rejected; it is then loaded anew.
     pub(crate) fn forget(&mut self, root: CommandId) -> Forgotten {
-        let Some(mut tree) = self.trees.remove(&root) else { return Forgotten::default() };
+        let Some(mut tree) = self.trees.remove(root) else { return Forgotten::default() };
         tree.wake(&mut self.idle);
         self.suspects.forgot(root);
         let with_place = tree.nodes.values().filter(|node| node.has_place);
@@ -191,7 +204,7 @@ impl Machine {
 
     /// Whether this tree is here.
     pub(crate) fn has(&self, root: CommandId) -> bool {
-        self.trees.contains_key(&root)
+        self.trees.contains(root)
     }
 
     /// How many trees are here.
@@ -203,7 +216,7 @@ impl Machine {
     /// Who waits in line, as the trees know it that have nothing to say.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn lines(&self) -> impl Iterator<Item = (Address, i32, Option<Timestamp>)> {
-        let quiet = self.trees.values().filter(|tree| tree.held.is_empty());
+        let quiet = self.trees.iter().filter(|tree| tree.held.is_empty());
         quiet.flat_map(|tree| {
             tree.nodes.iter().flat_map(|(id, node)| {
                 let at = Address { root: tree.root, command: *id };
@@ -228,24 +241,5 @@ impl Machine {
     /// The trees that have left since this was asked before: ended, refused or at rest.
     pub(crate) fn take_left(&mut self) -> impl Iterator<Item = CommandId> {
         self.left.drain(..)
-    }
-}
-
-/// All trees that run, by their roots.
-type Trees = FxHashMap<CommandId, Tree>;
-
-fn happened(trees: &mut Trees, turn: &mut Turn<'_>, at: Address, what: Happened) {
-    match trees.get_mut(&at.root) {
-        Some(tree) => tree.handle(turn, at.command, what),
-        None => what.refuse_absent(at, turn),
-    }
-    settle(trees, turn, at.root);
-}
-
-/// Lets go of what a tree has to say, and of the tree when nothing is left of it.
-fn settle(trees: &mut Trees, turn: &mut Turn<'_>, root: CommandId) {
-    if trees.get_mut(&root).is_some_and(|tree| tree.settle(turn)) {
-        trees.remove(&root);
-        turn.left.push(root);
     }
 }

@@ -169,7 +169,7 @@ impl Tree {
         node.progress.ended_at = Some(turn.now);
         let result = match node.failure.take() {
             Some(failure) => Err(Arc::unwrap_or_clone(failure)),
-            None => Ok(node.progress.return_value.clone().unwrap_or_else(|| "null".into())),
+            None => Ok(node.output()),
         };
         let (parent, position, undo) = (node.parent, node.position, node.progress.undo);
         let listens = node.listens();

@@ -170,12 +170,16 @@ impl Node {
         self.failure = Some(failure.into());
     }
 
+    /// What it returned, as JSON.
+    pub(super) fn output(&self) -> Arc<str> {
+        self.progress.return_value.clone().unwrap_or_else(|| "null".into())
+    }
+
     /// The call of the end hook that belongs to its status.
     pub(super) fn end_hook(&self) -> Call {
-        match (&self.failure, &self.progress.return_value) {
-            (Some(failure), _) => Call::EndWithFailure(Arc::clone(failure)),
-            (None, Some(output)) => Call::EndSuccessfully(Arc::clone(output)),
-            (None, None) => Call::EndSuccessfully("null".into()),
+        match &self.failure {
+            Some(failure) => Call::EndWithFailure(Arc::clone(failure)),
+            None => Call::EndSuccessfully(self.output()),
         }
     }
 

@@ -14,12 +14,14 @@
 //! ```
 
 mod failed;
+mod idle;
 mod last;
 mod resume;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use self::idle::Idle;
 use self::last::LastSaid;
 use super::input::{Address, Effect, RunKind, Stored};
 use super::node::Node;
@@ -374,14 +376,14 @@ impl Tree {
                 return Some(id);
             }
         }
-        let pace = node.spec.poll;
+        let spec = node.spec;
         let rounds = node.rounds();
         let has_tasks = rounds.tasks.has_added();
         if is_changed || launches_again || has_tasks || next.has_orders() {
-            rounds.pause = pace.first();
+            rounds.pause = spec.poll.first();
             self.store_round(turn, id, next);
         } else {
-            rounds.pause = pace.after(rounds.pause);
+            rounds.pause = spec.poll.after(rounds.pause);
         }
         self.arm(turn, id);
         Some(id)
@@ -412,8 +414,7 @@ impl Tree {
         let Some(call) = self.nodes[&id].next_call().filter(|_| !turn.is_stopping) else { return };
         let node = self.node(id);
         let stops = node.stops_tasks();
-        let output = node.progress.return_value.clone().unwrap_or_else(|| "null".into());
-        let executed = node.failure.clone().map_or(Ok(output), Err);
+        let executed = node.failure.clone().map_or_else(|| Ok(node.output()), Err);
         let rounds = node.rounds();
         let next = rounds.next.take();
         rounds.state = State::Running(rounds.ended.len());
@@ -426,7 +427,7 @@ impl Tree {
             }
         }
         let outcomes = Outcomes::new(Arc::clone(&rounds.ended), rounds.seen);
-        let round = Box::new(Round { executed, outcomes, events: Vec::new(), last_event: None });
+        let round = Round::of(executed, outcomes);
         let kind = match call {
             NextCall::Inbox => RunKind::Inbox(round),
             NextCall::Tasks => rounds.tasks.ask(stops),

@@ -42,7 +42,7 @@ impl Suspects {
     /// Takes a tree that was read from the store.
     pub(super) fn load(&mut self, trees: &mut Trees, turn: &mut Turn<'_>, mut load: Load) {
         let root = load.root;
-        debug_assert!(!trees.contains_key(&root), "{root} is here already");
+        debug_assert!(!trees.contains(root), "{root} is here already");
         let cause = std::mem::replace(&mut load.cause, Loaded::Start { crashed: false });
         let mut tree = Tree::read(&mut load);
         match cause {
@@ -80,7 +80,7 @@ impl Suspects {
             },
         }
         trees.insert(root, tree);
-        super::settle(trees, turn, root);
+        trees.settle(turn, root);
     }
 
     /// A tree was forgotten, to be read again.
@@ -92,23 +92,23 @@ impl Suspects {
     pub(super) fn next_trial(&mut self, trees: &mut Trees, turn: &mut Turn<'_>) {
         loop {
             if let Some(root) = self.on_trial {
-                if let Some(tree) = trees.get_mut(&root) {
+                if let Some(tree) = trees.get_mut(root) {
                     if !tree.has_passed() {
                         return;
                     }
                     // What shows that it has passed is stored before the next trial begins.
                     tree.flush(turn);
-                    super::settle(trees, turn, root);
+                    trees.settle(turn, root);
                 } else if self.is_read_again {
                     return;
                 }
                 self.on_trial = None;
             }
             let Some(root) = self.waiting.pop_front() else { return };
-            if let Some(tree) = trees.get_mut(&root) {
+            if let Some(tree) = trees.get_mut(root) {
                 self.on_trial = Some(root);
                 tree.begin_trial(turn);
-                super::settle(trees, turn, root);
+                trees.settle(turn, root);
             }
         }
     }

@@ -111,6 +111,11 @@ impl Tasks {
         self.added().next().is_some()
     }
 
+    /// Whether there never was one.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty() && !self.was_interrupted
+    }
+
     /// The code that has added some has come to its end. Gives their positions.
     pub(super) fn keep(&mut self) -> Vec<i32> {
         let kept = self.added().collect();

@@ -4,6 +4,7 @@ mod cancel;
 mod contended;
 mod flow;
 mod hand;
+mod idle;
 mod launches;
 mod leaf;
 mod limits;

@@ -115,8 +115,8 @@ const SHOWN: usize = 10;
 impl Machine {
     /// Why a command of a tree that is here does not go on; none when it is not open. `locks`: the
     /// table, or the part of it that is about the command.
-    pub(crate) fn why(&self, now: Timestamp, at: Address, locks: &LockTable) -> Option<Why> {
-        self.trees.get(&at.root)?.why(now, at.command, locks)
+    pub(crate) fn why(&mut self, now: Timestamp, at: Address, locks: &LockTable) -> Option<Why> {
+        self.trees.get_mut(at.root)?.why(now, at.command, locks)
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) enum Known {
 }
 
 impl Engine {
-    pub(super) fn asked_why(&self, Question { at, locks, reply }: Question) {
+    pub(super) fn asked_why(&mut self, Question { at, locks, reply }: Question) {
         let root = at.root;
         let known = if self.machine.has(root) {
             Known::Why(self.machine.why(self.settings.clock.now(), at, &locks))

@@ -79,13 +79,21 @@ pub struct Simulation {
     faults: Faults,
     trees: usize,
     keys: usize,
+    touches_all: bool,
 }
 
 impl Simulation {
     /// A run with this seed, without faults, of eight trees side by side.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed, faults: Faults::NONE, trees: 8, keys: Locking::CALM.keys }
+        let (faults, keys) = (Faults::NONE, Locking::CALM.keys);
+        Self { seed, faults, trees: 8, keys, touches_all: false }
+    }
+
+    /// With a machine whose polls touch their trees, whether they say anything new or not.
+    #[cfg(test)]
+    pub(crate) fn touching_all(self) -> Self {
+        Self { touches_all: true, ..self }
     }
 
     /// With these faults.
@@ -111,7 +119,7 @@ impl Simulation {
     /// # Panics
     /// When a promise is broken; the seed and the last inputs are printed.
     pub fn run(self, inputs: usize) -> Report {
-        let mut runtime = Runtime::new(self.seed, self.faults, self.trees, self.keys);
+        let mut runtime = Runtime::new(self);
         while runtime.inputs() < inputs {
             runtime.next();
         }

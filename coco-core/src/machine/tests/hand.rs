@@ -75,6 +75,23 @@ impl Hand {
         Self { machine, store, lease, now: 0, hook_retry, is_cut: false, lost, said }
     }
 
+    /// One whose trees stay here for waits of so many seconds, and are idle meanwhile.
+    pub(super) fn waiting_for(seconds: u64) -> Self {
+        let (hook_retry, short_wait) = (ONCE, Duration::from_secs(seconds));
+        let machine = Machine::new(Settings { hook_retry, most_trees: usize::MAX, short_wait });
+        Self { machine, ..Self::new() }
+    }
+
+    /// With a machine whose polls touch their trees.
+    pub(super) fn touching_all(self) -> Self {
+        Self { machine: self.machine.touching_all(), ..self }
+    }
+
+    /// Whether the tree lies still until a poll says something new.
+    pub(super) fn lies_still(&self) -> bool {
+        self.machine.lies_still(ROOT)
+    }
+
     /// The time of the last input.
     pub(super) fn now(&self) -> i64 {
         self.now

@@ -66,6 +66,16 @@ fn the_same_seed_gives_the_same_report() {
 }
 
 #[test]
+fn a_tree_that_lies_still_while_it_is_polled_tells_the_same() {
+    let seeds = if cfg!(debug_assertions) { 0..12 } else { 0..400 };
+    for seed in seeds {
+        let simulation = Simulation::new(seed).faults(Faults::ALL);
+        let touched = simulation.touching_all().run(2_000);
+        assert_eq!(simulation.run(2_000), touched, "seed {seed}");
+    }
+}
+
+#[test]
 fn without_faults_nothing_is_lost_or_stuck() {
     let report = drive(1000..1002, RUN / 2, Simulation::new);
     assert_eq!((report.deaths, report.rejections, report.convictions), (0, 0, 0));

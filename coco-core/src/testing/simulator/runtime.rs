@@ -24,7 +24,7 @@ use super::ledger::{HOOK_ATTEMPTS, Ledger};
 use super::outside::Outside;
 use super::script::Locking;
 use super::task::{Task, Wish};
-use super::{Faults, Report};
+use super::{Faults, Report, Simulation};
 use crate::erased::Reply;
 use crate::id::CommandId;
 use crate::machine::{Address, Happened, Input, Loaded, Machine, Output, Settings};
@@ -34,10 +34,15 @@ use crate::time::Timestamp;
 
 /// How end hooks and undo are tried.
 const HOOK_RETRY: Retry = Retry::new(HOOK_ATTEMPTS);
+/// How long a tree waits in the machine, by seeds: not at all, for its first poll, or for many.
+const SHORT_WAITS: [u64; 3] = [0, 1, 20];
+
 /// Every other seed has less room than trees.
-fn settings(seed: u64, trees: usize) -> Settings {
+fn machine(Simulation { seed, trees, touches_all, .. }: Simulation) -> Machine {
     let most_trees = if seed.is_multiple_of(2) { usize::MAX } else { trees.div_ceil(2) };
-    Settings { hook_retry: HOOK_RETRY, most_trees, short_wait: Duration::from_secs(seed % 3) }
+    let short_wait = Duration::from_secs(SHORT_WAITS[(seed % 3) as usize]);
+    let machine = Machine::new(Settings { hook_retry: HOOK_RETRY, most_trees, short_wait });
+    if touches_all { machine.touching_all() } else { machine }
 }
 
 /// Inputs after which what is left to end must have ended.
@@ -45,13 +50,10 @@ const LONGEST_END: usize = 100_000;
 
 #[derive(Debug)]
 pub(super) struct Runtime {
-    seed: u64,
+    plan: Simulation,
     dice: Dice,
+    /// The faults of the run, until it is left to end.
     faults: Faults,
-    /// The faults of the run, before it was left to end.
-    planned: Faults,
-    /// Trees that run side by side.
-    trees: usize,
     locking: Locking,
     report: Report,
     now: Timestamp,
@@ -105,19 +107,18 @@ pub(super) struct Runtime {
 }
 
 impl Runtime {
-    pub(super) fn new(seed: u64, faults: Faults, trees: usize, keys: usize) -> Self {
+    pub(super) fn new(plan: Simulation) -> Self {
+        let Simulation { seed, faults, keys, .. } = plan;
         let store = MemoryStore::default();
         let lease = at_once(store.acquire()).expect("a lease");
         Self {
-            seed,
+            plan,
             dice: Dice::new(seed),
             faults,
-            planned: faults,
-            trees,
             locking: Locking { keys, ..Locking::CALM },
             report: Report::default(),
             now: Timestamp::from_micros(1_000_000),
-            machine: Machine::new(settings(seed, trees)),
+            machine: machine(plan),
             store,
             lease,
             ledger: Ledger::default(),
@@ -174,7 +175,7 @@ impl Runtime {
         if self.dice.one_in(60) {
             return self.publish();
         }
-        if self.machine.len() < self.trees && self.dice.one_in(10) {
+        if self.machine.len() < self.plan.trees && self.dice.one_in(10) {
             return self.submit();
         }
         if !self.go_on() && !self.pass_time() {

@@ -42,7 +42,7 @@ impl Runtime {
     pub(super) fn submit(&mut self) {
         self.roots += 1;
         // Not in the order of time, as the keys of two programs may be.
-        let time = u128::from(super::mix(self.roots ^ self.seed << 20) >> 24) << 80;
+        let time = u128::from(super::mix(self.roots ^ self.plan.seed << 20) >> 24) << 80;
         let id = CommandId::from_uuid(Uuid::from_u128(time | u128::from(self.roots)));
         let names = [
             "flow",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::commands::{at_once, load};
 use super::Runtime;
 use crate::id::CommandId;
-use crate::machine::{Input, Loaded, Machine};
+use crate::machine::{Input, Loaded};
 use crate::status::CommandStatus;
 use crate::store::Store;
 
@@ -89,7 +89,7 @@ impl Runtime {
         self.ledger.counts_deaths = crashed;
         self.ledger.begun.clear();
         self.ledger.forgets(None);
-        self.machine = Machine::new(super::settings(self.seed, self.trees));
+        self.machine = super::machine(self.plan);
         self.queue.clear();
         self.tasks.clear();
         self.alarms.clear();

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::super::Simulation;
 use super::super::commands::json;
 use super::Runtime;
 use crate::id::CommandId;
@@ -62,10 +63,11 @@ fn name_of(what: &Happened) -> &'static str {
 impl Drop for Runtime {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let Self { seed, planned, trees, locking, report, last, .. } = self;
+            let Self { plan: Simulation { seed, faults, trees, keys, .. }, report, last, .. } =
+                self;
             eprintln!(
-                "Simulation::new({seed}).trees({trees}).keys({}).faults({planned:?}): input {}, the last:",
-                locking.keys, report.inputs
+                "Simulation::new({seed}).trees({trees}).keys({keys}).faults({faults:?}): input {}, the last:",
+                report.inputs
             );
             for (at, id, what) in last {
                 let row = self.ledger.rows.get(id);
