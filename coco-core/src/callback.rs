@@ -46,8 +46,8 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::outcomes::EndedChild;
 pub use self::outcomes::{Child, Outcomes};
+pub(crate) use self::outcomes::{EndedChild, EndedChildren};
 pub use self::pace::{EVENT_TIMEOUT, Pace};
 pub use self::round::{CallbackOf, Poll};
 

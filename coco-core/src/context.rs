@@ -18,11 +18,12 @@ mod task;
 mod wake;
 
 use std::any::{Any, TypeId, type_name};
-use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+
+use rustc_hash::FxHashMap;
 
 pub(crate) use self::cancel::CancelFlag;
 pub use self::child::ChildOutcome;
@@ -293,7 +294,7 @@ impl<C> fmt::Debug for LeafContext<C> {
 
 /// What the program provides to its commands, one value a type.
 #[derive(Default)]
-pub(crate) struct Resources(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
+pub(crate) struct Resources(FxHashMap<TypeId, Box<dyn Any + Send + Sync>>);
 
 impl Resources {
     pub(crate) fn insert<T: Any + Send + Sync>(&mut self, resource: T) {

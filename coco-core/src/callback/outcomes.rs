@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -34,7 +35,7 @@ impl<D> Child<D> {
 /// since the command began, in the order in which they did.
 #[derive(Clone, Default)]
 pub struct Outcomes {
-    children: Arc<Vec<EndedChild>>,
+    children: EndedChildren,
     /// How many of them an earlier round has seen.
     seen: usize,
 }
@@ -47,8 +48,32 @@ pub(crate) struct EndedChild {
     pub(crate) result: Result<Arc<str>, Failure>,
 }
 
+/// Children that have ended, in the order in which they did. None take no room.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct EndedChildren(Option<Arc<Vec<EndedChild>>>);
+
+impl EndedChildren {
+    pub(crate) fn push(&mut self, child: EndedChild) {
+        Arc::make_mut(self.0.get_or_insert_default()).push(child);
+    }
+}
+
+impl From<Vec<EndedChild>> for EndedChildren {
+    fn from(children: Vec<EndedChild>) -> Self {
+        Self((!children.is_empty()).then(|| Arc::new(children)))
+    }
+}
+
+impl Deref for EndedChildren {
+    type Target = [EndedChild];
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+}
+
 impl Outcomes {
-    pub(crate) const fn new(children: Arc<Vec<EndedChild>>, seen: usize) -> Self {
+    pub(crate) const fn new(children: EndedChildren, seen: usize) -> Self {
         Self { children, seen }
     }
 

@@ -29,7 +29,7 @@ use super::rest::Quiet;
 use super::step::Write;
 use super::tasks::Tasks;
 use super::tree::{Tree, Turn};
-use crate::callback::{CallbackKind, EndedChild, Outcomes, Pace};
+use crate::callback::{CallbackKind, EndedChild, EndedChildren, Outcomes, Pace};
 use crate::context::requests::AskedChild;
 use crate::erased::{Call, Next, Reply, Round};
 use crate::id::CommandId;
@@ -47,7 +47,7 @@ pub(super) struct Rounds {
     /// The pause before that.
     pause: Duration,
     /// The children that have ended, in their order.
-    ended: Arc<Vec<EndedChild>>,
+    ended: EndedChildren,
     /// How many of these were there when the last round began that is over.
     seen: usize,
     /// The position of the next child.
@@ -116,7 +116,7 @@ impl Rounds {
         Self {
             is_due: seen < ended.len(),
             pause: node.spec.first_pause(),
-            ended: Arc::new(ended),
+            ended: ended.into(),
             seen,
             next_position: last.map_or(0, |last| last + 1),
             outlives_failure: node.spec.callback == CallbackKind::Custom,
@@ -167,7 +167,7 @@ impl Rounds {
 
     /// `begun`: its position, where it has begun, so that it is stored with all beside it.
     pub(super) fn child_ended(&mut self, child: EndedChild, begun: Option<i32>) {
-        Arc::make_mut(&mut self.ended).push(child);
+        self.ended.push(child);
         self.is_due = true;
         let last = i32::try_from(self.started.len()).unwrap_or(0);
         if begun.is_some_and(|position| position >= self.next_position - last) {
@@ -426,7 +426,7 @@ impl Tree {
                 rounds.tasks.was_interrupted = false;
             }
         }
-        let outcomes = Outcomes::new(Arc::clone(&rounds.ended), rounds.seen);
+        let outcomes = Outcomes::new(rounds.ended.clone(), rounds.seen);
         let round = Round::of(executed, outcomes);
         let kind = match call {
             NextCall::Inbox => RunKind::Inbox(round),

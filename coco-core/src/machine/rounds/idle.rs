@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Rounds, State};
-use crate::callback::{EndedChild, Outcomes};
+use crate::callback::{EndedChildren, Outcomes};
 use crate::command::Spec;
 use crate::erased::{Call, Hooks, Next, Reply, Round};
 use crate::lock::LockProperties;
@@ -24,8 +24,7 @@ pub(in crate::machine) struct Idle {
     spec: &'static Spec,
     fields: Arc<str>,
     output: Arc<str>,
-    /// None where none have.
-    ended: Option<Arc<Vec<EndedChild>>>,
+    ended: EndedChildren,
     locks: Arc<LockProperties>,
     attempt: i32,
     next_position: i32,
@@ -56,7 +55,7 @@ impl Idle {
             spec: node.spec,
             fields: Arc::clone(node.progress.state.as_ref().unwrap_or(&node.parameters)),
             output: node.output(),
-            ended: (!rounds.ended.is_empty()).then(|| Arc::clone(&rounds.ended)),
+            ended: rounds.ended.clone(),
             locks: Arc::clone(&node.locks),
             attempt: node.progress.attempt,
             next_position: rounds.next_position,
@@ -90,9 +89,8 @@ impl Idle {
         }
         self.is_polled = true;
         *turn.idle -= 1;
-        let ended = self.ended.clone().unwrap_or_default();
-        let seen = ended.len();
         let executed = Ok(Arc::clone(&self.output));
+        let outcomes = Outcomes::new(self.ended.clone(), self.ended.len());
         let run = Run {
             at,
             name: self.spec.name,
@@ -102,7 +100,7 @@ impl Idle {
             parent: None,
             locks: Arc::clone(&self.locks),
             next_position: self.next_position,
-            kind: RunKind::Round(Call::Round(Round::of(executed, Outcomes::new(ended, seen)))),
+            kind: RunKind::Round(Call::Round(Round::of(executed, outcomes))),
         };
         let step = Step { root: at.root, command: at.command, request: None, writes: Vec::new() };
         turn.out.push(Output::Store(step, vec![Effect::Run(Box::new(run))]));
