@@ -5,7 +5,7 @@
 //! is kept in one place beside it, and the tree lies still while polls say nothing new. Before
 //! anything else happens to it, it is told how far they have come.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::{Rounds, State};
@@ -17,6 +17,9 @@ use crate::machine::input::{Address, Effect, Happened, Output, Run, RunKind};
 use crate::machine::step::Step;
 use crate::machine::tree::{Tree, Turn};
 use crate::time::Timestamp;
+
+/// What most of them have returned: one for all, as one of its own is one more to read.
+static NULL: LazyLock<Arc<str>> = LazyLock::new(|| "null".into());
 
 /// What the polls of an idle tree go by, and how far they have come.
 #[derive(Debug)]
@@ -51,10 +54,11 @@ impl Idle {
             && node.progress.executed
             && node.progress.hook_attempt == 0;
         is_for_polls.then_some(())?;
+        let output = node.output();
         Some(Self {
             spec: node.spec,
             fields: Arc::clone(node.progress.state.as_ref().unwrap_or(&node.parameters)),
-            output: node.output(),
+            output: if output == *NULL { Arc::clone(&NULL) } else { output },
             ended: rounds.ended.clone(),
             locks: Arc::clone(&node.locks),
             attempt: node.progress.attempt,
