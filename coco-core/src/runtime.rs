@@ -12,6 +12,7 @@ mod commit;
 mod drive;
 mod effects;
 pub(crate) mod engine;
+mod hands;
 mod inbox;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod intercept;

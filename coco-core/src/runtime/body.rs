@@ -1,5 +1,5 @@
-//! Runs user code: one task for each method that runs, and nothing that it does can hurt more
-//! than its own command.
+//! Runs user code: one task for each method that runs, but for rounds, and nothing that it does
+//! can hurt more than its own command.
 
 use std::future::Future;
 use std::pin::pin;
@@ -87,12 +87,15 @@ impl Outside {
 impl Body {
     /// Runs it in a task of its own. Many may be begun at once, of which each is over when it has
     /// been polled: so what it needs room for is made when its turn comes, and not before.
-    pub(super) fn spawn(self) -> JoinHandle<()> {
-        tokio::spawn(async { Box::pin(self.run()).await })
+    pub(super) fn spawn(mut self) -> JoinHandle<()> {
+        tokio::spawn(async move {
+            let over = Box::pin(self.run()).await;
+            self.outside.say(self.run.at, over);
+        })
     }
 
-    /// Runs it to its end and says what became of it.
-    async fn run(mut self) {
+    /// Runs it to its end. Gives what became of it.
+    pub(super) async fn run(&mut self) -> Happened {
         self.outside.alone().await;
         let round = match &mut self.run.kind {
             RunKind::Round(call) => std::mem::replace(call, Call::Validate),
@@ -115,13 +118,13 @@ impl Body {
             // Most of what runs hears no event, and needs no room for one.
             RunKind::Inbox(round) => match Box::pin(self.heard(round)).await {
                 Some(call) => (call, Some(self.grace)),
-                None => return self.outside.say(run.at, Happened::NoEvents),
+                None => return Happened::NoEvents,
             },
             RunKind::Leaf | RunKind::Flow { .. } => (Call::ValidateAndExecute, Some(self.grace)),
             // No code of the command: `Engine::ask_outside` has taken it.
-            RunKind::Tasks { .. } | RunKind::Clear(_) => return,
+            RunKind::Tasks { .. } | RunKind::Clear(_) => (Call::Validate, None),
         };
-        let said = match (outcomes, &run.kind) {
+        match (outcomes, &run.kind) {
             (Some(outcomes), RunKind::Flow { created_at, replaying }) => {
                 let requests = Requests::new(*created_at, *replaying);
                 let scope = outside.scope(run_of(), requests, None);
@@ -147,8 +150,7 @@ impl Body {
                 };
                 run.over(method.run().await)
             }
-        };
-        outside.say(run.at, said);
+        }
     }
 }
 

@@ -151,7 +151,14 @@ impl Engine {
         };
         let outside = self.outside(at, &cancel);
         let grace = self.settings.cancel_grace;
-        let join = Body { outside, run, descriptor, outcomes, grace }.spawn();
+        let is_round = matches!(run.kind, RunKind::Round(_));
+        let body = Body { outside, run, descriptor, outcomes, grace };
+        let join = if is_round {
+            self.tasks.hands.take(body);
+            None
+        } else {
+            Some(body.spawn())
+        };
         self.tasks.insert(at.command, Task { root: at.root, code, cancel, messages, join });
     }
 
@@ -163,7 +170,7 @@ impl Engine {
         let (at, cancel) = (run.at, Arc::new(CancelFlag::default()));
         let outside = self.outside(at, &cancel);
         let registry = Arc::clone(&self.registry);
-        let join = tokio::spawn(UndoBody { outside, run, registry }.run());
+        let join = Some(tokio::spawn(UndoBody { outside, run, registry }.run()));
         let task = Task { root: at.root, code: Code::Hook, cancel, messages: None, join };
         self.tasks.insert(at.command, task);
     }

@@ -16,6 +16,7 @@ use super::body::{World, leaf_asks};
 use super::clock::Clock;
 use super::commit::{InFlight, Queue, Queued};
 use super::effects::{Caller, ticket_of};
+use super::hands::Said;
 use super::outages::Outages;
 use super::reload::{Read, Reloading};
 use super::request::{Line, Offer, Request};
@@ -42,6 +43,9 @@ const LONGEST_STOP: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// How long a stop waits for the store when the time of the leaves is over.
 const LAST_COMMITS: Duration = Duration::from_secs(5);
+
+/// What rounds say waits no longer for a hand that does not pause, as its round blocks its thread.
+const LONGEST_UNHEARD: Duration = Duration::from_millis(5);
 
 /// What a program chose for its engine.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +85,7 @@ pub(crate) struct Engine {
     pub(super) pages: mpsc::UnboundedSender<Page>,
     pub(super) stopping: Option<Stopping>,
     outputs: Vec<Output>,
+    said: Vec<Said>,
     /// What was read of the store says that it is damaged.
     pub(super) damage: Option<StoreError>,
 }
@@ -131,7 +136,7 @@ impl Engine {
             world: Arc::new(world),
             settings,
             queue: Queue::default(),
-            tasks: Tasks::default(),
+            tasks: Tasks::new(),
             watchers: Watchers::default(),
             callers: FxHashMap::default(),
             tickets: 0,
@@ -143,6 +148,7 @@ impl Engine {
             pages,
             stopping: None,
             outputs: Vec::new(),
+            said: Vec::new(),
             damage: None,
         };
         let ears = Ears {
@@ -195,6 +201,7 @@ impl Engine {
                     self.collect(&mut ears).await;
                 }
                 Some(heard) = ears.inputs.recv() => self.heard(heard),
+                () = self.tasks.hands.heard() => {}
                 Some(read) = ears.reads.recv() => match read {
                     Ok(read) => self.was_read(read),
                     Err(damage) => self.damage = Some(damage),
@@ -235,11 +242,18 @@ impl Engine {
 
     /// Takes what others have said since. True when there was something.
     fn take_what_waits(&mut self, ears: &mut Ears) -> bool {
-        let mut took = false;
+        let mut said = std::mem::take(&mut self.said);
+        self.tasks.hands.take_said(&mut said);
+        let mut took = !said.is_empty();
+        // What a round has asked comes before what became of it.
         while let Ok(heard) = ears.inputs.try_recv() {
             self.heard(heard);
             took = true;
         }
+        for (at, what) in said.drain(..) {
+            self.happened(at, what);
+        }
+        self.said = said;
         while let Ok(request) = ears.requests.try_recv() {
             self.requested(request);
             took = true;
@@ -407,7 +421,8 @@ impl Engine {
         let stop = self.stopping.as_ref().map(|stopping| stopping.deadline);
         let alarm = self.alarms.pause(self.settings.clock.now());
         let alarm = alarm.map(|pause| Instant::now() + self.settings.clock.wait(pause));
-        hold.into_iter().chain(stop).chain(alarm).min()
+        let hands = self.tasks.hands.are_at_work().then(|| Instant::now() + LONGEST_UNHEARD);
+        hold.into_iter().chain(stop).chain(alarm).chain(hands).min()
     }
 
     /// True when the engine must not wait any longer.
@@ -456,7 +471,7 @@ impl Engine {
 
 /// Lets others run first. Not `yield_now`: that leaves the task to a worker that user code may
 /// block, where this one can be taken over by another.
-async fn step_back() {
+pub(super) async fn step_back() {
     let mut is_back = false;
     std::future::poll_fn(|cx| {
         if std::mem::replace(&mut is_back, true) {

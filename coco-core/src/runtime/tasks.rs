@@ -1,4 +1,4 @@
-//! The user code that runs now, one task a command.
+//! The user code that runs now, one method a command.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,13 +8,15 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
 use super::drive::FlowMessage;
+use super::hands::Hands;
 use crate::caught::caught;
 use crate::context::CancelFlag;
 use crate::id::CommandId;
 
 /// The tasks, by command.
-#[derive(Debug, Default)]
 pub(super) struct Tasks {
+    /// Those who run rounds.
+    pub(super) hands: Hands,
     running: FxHashMap<CommandId, Task>,
     /// Code that was dropped: it goes on to its next await.
     ending: FxHashMap<CommandId, JoinHandle<()>>,
@@ -28,7 +30,8 @@ pub(super) struct Task {
     pub(super) cancel: Arc<CancelFlag>,
     /// Where a flow hears of its outcomes; none for what is no flow.
     pub(super) messages: Option<UnboundedSender<FlowMessage>>,
-    pub(super) join: JoinHandle<()>,
+    /// None for a round that a hand runs.
+    pub(super) join: Option<JoinHandle<()>>,
 }
 
 /// Which code of a command runs. What dropped code still says is not about what runs since.
@@ -51,6 +54,10 @@ impl Drop for Tasks {
 }
 
 impl Tasks {
+    pub(super) fn new() -> Self {
+        Self { hands: Hands::new(), running: FxHashMap::default(), ending: FxHashMap::default() }
+    }
+
     pub(super) fn insert(&mut self, command: CommandId, task: Task) {
         self.running.insert(command, task);
     }
@@ -65,9 +72,15 @@ impl Tasks {
     /// Drops the code of a command.
     pub(super) fn drop_code(&mut self, command: CommandId) {
         if let Some(task) = self.running.remove(&command) {
-            task.join.abort();
+            let dropped = match task.join {
+                Some(join) => {
+                    join.abort();
+                    Some(join)
+                }
+                None => self.hands.drop_code(command),
+            };
             self.ending.retain(|_, join| !join.is_finished());
-            self.ending.insert(command, task.join);
+            self.ending.extend(dropped.map(|join| (command, join)));
         }
     }
 
@@ -107,9 +120,12 @@ impl Tasks {
 
     /// Drops all code.
     pub(super) fn clear(&mut self) {
+        self.ending.extend(self.hands.clear());
         for (command, task) in self.running.drain() {
-            task.join.abort();
-            self.ending.insert(command, task.join);
+            if let Some(join) = task.join {
+                join.abort();
+                self.ending.insert(command, join);
+            }
         }
     }
 

@@ -34,7 +34,7 @@ impl Engine {
         }
         let (at, cancel) = (run.at, Arc::new(CancelFlag::default()));
         let outside = self.outside(at, &cancel);
-        let join = tokio::spawn(Asking { outside, run }.run());
+        let join = Some(tokio::spawn(Asking { outside, run }.run()));
         self.tasks.insert(at.command, Task { root: at.root, code, cancel, messages: None, join });
         None
     }

@@ -1,0 +1,236 @@
+//! Rounds are run by a few hands, and not each in a task of its own: where many commands are
+//! polled, a task for each costs more than its round does, and so does waking the engine for what
+//! each has to say.
+//!
+//! A hand takes one round after the other. One that waits for something keeps its hand, which is
+//! its task from then on, and another hand takes its place: no round waits for one that waits.
+//! What is said is put down for the engine, which is woken when a hand pauses and not before: it
+//! would wait on this thread for the rounds that follow, and one of them may block it.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use rustc_hash::FxHashMap;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::task::coop::has_budget_remaining;
+
+use super::body::Body;
+use super::engine::step_back;
+use crate::caught::caught;
+use crate::erased::Reply;
+use crate::failure::{Failure, FailureKind};
+use crate::id::CommandId;
+use crate::machine::{Address, Happened};
+
+/// Rounds that a hand takes before it steps back for others.
+const AT_A_STRETCH: usize = 32;
+
+/// What a round has said.
+pub(super) type Said = (Address, Happened);
+
+/// Those who run the rounds of an engine.
+pub(super) struct Hands(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Something was said.
+    heard: Notify,
+    /// So many work at a time: one on each thread of the runtime.
+    most: usize,
+}
+
+/// Where something waits, as many work as may.
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Body>,
+    said: Vec<Said>,
+    /// By their numbers. One that is not here any more ends when its round lets it.
+    hands: FxHashMap<u64, Hand>,
+    working: usize,
+    last: u64,
+}
+
+/// A task that takes rounds, as long as it works: or is the task of one that waits for something.
+struct Hand {
+    holds: Option<CommandId>,
+    works: bool,
+    join: JoinHandle<()>,
+}
+
+impl Hands {
+    /// Hands on the runtime of whoever asks.
+    pub(super) fn new() -> Self {
+        let most = Handle::current().metrics().num_workers().max(1);
+        Self(Arc::new(Shared { state: Mutex::default(), heard: Notify::new(), most }))
+    }
+
+    /// Runs a round as soon as there is a hand for it.
+    pub(super) fn take(&self, body: Body) {
+        let mut state = self.0.lock();
+        state.waiting.push_back(body);
+        self.0.begin(&mut state);
+    }
+
+    /// Adds what was said since.
+    pub(super) fn take_said(&self, said: &mut Vec<Said>) {
+        said.append(&mut self.0.lock().said);
+    }
+
+    /// Waits until something is said, or was since it last waited.
+    pub(super) async fn heard(&self) {
+        self.0.heard.notified().await;
+    }
+
+    /// Whether something may have been said of which the engine is not told before a hand pauses.
+    pub(super) fn are_at_work(&self) -> bool {
+        self.0.lock().working > 0
+    }
+
+    /// Drops the round of a command. Gives what may not have ended yet.
+    pub(super) fn drop_code(&self, command: CommandId) -> Option<JoinHandle<()>> {
+        let mut state = self.0.lock();
+        let is_it = |body: &Body| body.run.at.command == command;
+        if let Some(at) = state.waiting.iter().position(is_it) {
+            return state.waiting.remove(at)?.outside.before;
+        }
+        let holds = |(number, hand): (&u64, &Hand)| (hand.holds == Some(command)).then_some(*number);
+        let number = state.hands.iter().find_map(holds)?;
+        let hand = state.leave(number)?;
+        self.0.begin(&mut state);
+        hand.join.abort();
+        Some(hand.join)
+    }
+
+    /// Drops all rounds. Gives what may not have ended yet.
+    pub(super) fn clear(&self) -> Vec<(CommandId, JoinHandle<()>)> {
+        let mut state = self.0.lock();
+        state.working = 0;
+        let waiting = std::mem::take(&mut state.waiting).into_iter();
+        let before = waiting.filter_map(|body| Some((body.run.at.command, body.outside.before?)));
+        let mut ending: Vec<_> = before.collect();
+        for (_, Hand { holds, join, .. }) in state.hands.drain() {
+            join.abort();
+            ending.extend(holds.map(|command| (command, join)));
+        }
+        ending
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets one hand more work, if there is something for it and not all that may do.
+    fn begin(self: &Arc<Self>, state: &mut State) {
+        if state.waiting.is_empty() || state.working == self.most {
+            return;
+        }
+        state.working += 1;
+        state.last += 1;
+        let join = tokio::spawn(work(Arc::clone(self), state.last));
+        state.hands.insert(state.last, Hand { holds: None, works: true, join });
+    }
+
+    /// The next round of a hand, which has said this since; none when it is to end.
+    fn next(&self, number: u64, said: Option<Said>) -> Option<Body> {
+        let state = &mut *self.lock();
+        let hand = state.hands.get_mut(&number)?;
+        state.said.extend(said);
+        let body = state.waiting.pop_front();
+        hand.holds = body.as_ref().map(|body| body.run.at.command);
+        if body.is_none() {
+            state.leave(number);
+            self.tell(state);
+        }
+        body
+    }
+
+    /// A hand steps back for others. False when it is to end.
+    fn pauses(&self, number: u64, said: Said) -> bool {
+        let state = &mut *self.lock();
+        let Some(hand) = state.hands.get_mut(&number) else { return false };
+        hand.holds = None;
+        state.said.push(said);
+        self.tell(state);
+        true
+    }
+
+    /// The round of a hand waits for something. False when it is dropped.
+    fn stays(self: &Arc<Self>, number: u64) -> bool {
+        let state = &mut *self.lock();
+        let Some(hand) = state.hands.get_mut(&number) else { return false };
+        hand.works = false;
+        state.working -= 1;
+        self.begin(state);
+        self.tell(state);
+        true
+    }
+
+    /// The round that had a hand for itself is over.
+    fn over(&self, number: u64, said: Said) {
+        let state = &mut *self.lock();
+        if state.leave(number).is_some() {
+            state.said.push(said);
+            self.tell(state);
+        }
+    }
+
+    /// Wakes the engine, unless it has heard everything.
+    fn tell(&self, state: &State) {
+        if !state.said.is_empty() {
+            self.heard.notify_one();
+        }
+    }
+}
+
+impl State {
+    fn leave(&mut self, number: u64) -> Option<Hand> {
+        let hand = self.hands.remove(&number)?;
+        self.working -= usize::from(hand.works);
+        Some(hand)
+    }
+}
+
+/// What a hand does.
+async fn work(shared: Arc<Shared>, number: u64) {
+    let (mut taken, mut said) = (0, None);
+    while let Some(mut body) = shared.next(number, said.take()) {
+        let at = body.run.at;
+        let mut run = pin!(body.run());
+        let mut poll = |cx: &mut Context<'_>| match caught(|| run.as_mut().poll(cx)) {
+            Ok(polled) => polled,
+            Err(panic) => Poll::Ready(escaped(at, &panic)),
+        };
+        let over = match poll_fn(|cx| Poll::Ready(poll(cx))).await {
+            Poll::Ready(over) => (at, over),
+            Poll::Pending if shared.stays(number) => {
+                let over = poll_fn(poll).await;
+                return shared.over(number, (at, over));
+            }
+            Poll::Pending => return,
+        };
+        taken += 1;
+        if taken < AT_A_STRETCH && has_budget_remaining() {
+            said = Some(over);
+            continue;
+        }
+        if !shared.pauses(number, over) {
+            return;
+        }
+        taken = 0;
+        step_back().await;
+    }
+}
+
+/// A panic that was not of the command's code.
+fn escaped(at: Address, panic: &str) -> Happened {
+    let message = format!("its round panicked: {panic}");
+    let failure = Failure::new(FailureKind::Panicked, message).of(at.command);
+    Happened::RoundOver(Reply::failed(failure))
+}
