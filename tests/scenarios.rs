@@ -35,6 +35,7 @@ mod scenarios {
     mod events_waiting;
     mod failures;
     mod foreign_waits;
+    mod hands;
     mod held_locks;
     mod home;
     mod kinds;

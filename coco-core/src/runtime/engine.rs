@@ -44,9 +44,6 @@ const LONGEST_STOP: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// How long a stop waits for the store when the time of the leaves is over.
 const LAST_COMMITS: Duration = Duration::from_secs(5);
 
-/// What rounds say waits no longer for a hand that does not pause, as its round blocks its thread.
-const LONGEST_UNHEARD: Duration = Duration::from_millis(5);
-
 /// What a program chose for its engine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
@@ -179,6 +176,7 @@ impl Engine {
                 tracing::error!(%error, "the engine stops");
                 break;
             }
+            self.tasks.hands.begin();
             let deadline = self.next_deadline();
             let deadline = async {
                 match deadline {
@@ -233,6 +231,7 @@ impl Engine {
     /// the next batch: as long as something new comes, and not for long.
     async fn collect(&mut self, ears: &mut Ears) {
         for _ in 0..MOST_YIELDS {
+            self.tasks.hands.begin();
             step_back().await;
             if !self.take_what_waits(ears) {
                 break;
@@ -421,13 +420,14 @@ impl Engine {
         let stop = self.stopping.as_ref().map(|stopping| stopping.deadline);
         let alarm = self.alarms.pause(self.settings.clock.now());
         let alarm = alarm.map(|pause| Instant::now() + self.settings.clock.wait(pause));
-        let hands = self.tasks.hands.are_at_work().then(|| Instant::now() + LONGEST_UNHEARD);
+        let hands = self.tasks.hands.deadline();
         hold.into_iter().chain(stop).chain(alarm).chain(hands).min()
     }
 
     /// True when the engine must not wait any longer.
     fn deadline_passed(&mut self) -> bool {
         let now = Instant::now();
+        self.tasks.hands.look_after(now);
         while let Some((_, root, hold)) = self.held.pop_front_if(|(at, ..)| *at <= now) {
             let at = Address { root, command: root };
             self.tell(Input::Of { at, what: Happened::Flush { hold } });

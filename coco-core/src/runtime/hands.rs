@@ -3,7 +3,9 @@
 //! each has to say.
 //!
 //! A hand takes one round after the other. One that waits for something keeps its hand, which is
-//! its task from then on, and another hand takes its place: no round waits for one that waits.
+//! its task from then on, and another hand takes its place: no round waits for one that waits. The
+//! same goes for one that is found to take long, as it blocks its thread.
+//!
 //! What is said is put down for the engine, which is woken when a hand pauses and not before: it
 //! would wait on this thread for the rounds that follow, and one of them may block it.
 
@@ -12,12 +14,14 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::task::coop::has_budget_remaining;
+use tokio::time::Instant;
 
 use super::body::Body;
 use super::engine::step_back;
@@ -29,6 +33,9 @@ use crate::machine::{Address, Happened};
 
 /// Rounds that a hand takes before it steps back for others.
 const AT_A_STRETCH: usize = 32;
+
+/// How often the engine looks after those that work.
+const LOOK_AFTER: Duration = Duration::from_millis(5);
 
 /// What a round has said.
 pub(super) type Said = (Address, Happened);
@@ -44,7 +51,7 @@ struct Shared {
     most: usize,
 }
 
-/// Where something waits, as many work as may.
+/// While the engine waits for anything, as many work as may where a round waits for one.
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Body>,
@@ -53,12 +60,16 @@ struct State {
     hands: FxHashMap<u64, Hand>,
     working: usize,
     last: u64,
+    /// When the engine last looked after those that work.
+    looked: Option<Instant>,
 }
 
-/// A task that takes rounds, as long as it works: or is the task of one that waits for something.
+/// A task that takes rounds as long as it works; else it is the task of the one that it holds.
 struct Hand {
     holds: Option<CommandId>,
     works: bool,
+    /// It was seen at the round that it holds.
+    is_seen: bool,
     join: JoinHandle<()>,
 }
 
@@ -69,11 +80,21 @@ impl Hands {
         Self(Arc::new(Shared { state: Mutex::default(), heard: Notify::new(), most }))
     }
 
-    /// Runs a round as soon as there is a hand for it.
+    /// Takes a round, which is begun when the engine waits, or when there are many.
     pub(super) fn take(&self, body: Body) {
         let mut state = self.0.lock();
         state.waiting.push_back(body);
-        self.0.begin(&mut state);
+        if state.waiting.len() >= AT_A_STRETCH {
+            self.0.one_more(&mut state);
+        }
+    }
+
+    /// Begins what was taken: the engine is about to wait.
+    pub(super) fn begin(&self) {
+        let mut state = self.0.lock();
+        for _ in 0..state.waiting.len().min(self.0.most) {
+            self.0.one_more(&mut state);
+        }
     }
 
     /// Adds what was said since.
@@ -86,9 +107,30 @@ impl Hands {
         self.0.heard.notified().await;
     }
 
-    /// Whether something may have been said of which the engine is not told before a hand pauses.
-    pub(super) fn are_at_work(&self) -> bool {
-        self.0.lock().working > 0
+    /// When the engine is to look after those that work.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let mut state = self.0.lock();
+        if state.working == 0 {
+            state.looked = None;
+            return None;
+        }
+        Some(*state.looked.get_or_insert_with(Instant::now) + LOOK_AFTER)
+    }
+
+    /// Looks after those that work, if it is time. One that is still at the same round is left
+    /// alone with it.
+    pub(super) fn look_after(&self, now: Instant) {
+        let mut state = self.0.lock();
+        let state = &mut *state;
+        if state.looked.is_none_or(|looked| now < looked + LOOK_AFTER) {
+            return;
+        }
+        state.looked = Some(now);
+        for hand in state.hands.values_mut().filter(|hand| hand.works && hand.holds.is_some()) {
+            hand.works = !hand.is_seen;
+            hand.is_seen = true;
+            state.working -= usize::from(!hand.works);
+        }
     }
 
     /// Drops the round of a command. Gives what may not have ended yet.
@@ -98,10 +140,11 @@ impl Hands {
         if let Some(at) = state.waiting.iter().position(is_it) {
             return state.waiting.remove(at)?.outside.before;
         }
-        let holds = |(number, hand): (&u64, &Hand)| (hand.holds == Some(command)).then_some(*number);
+        let holds =
+            |(number, hand): (&u64, &Hand)| (hand.holds == Some(command)).then_some(*number);
         let number = state.hands.iter().find_map(holds)?;
         let hand = state.leave(number)?;
-        self.0.begin(&mut state);
+        self.0.one_more(&mut state);
         hand.join.abort();
         Some(hand.join)
     }
@@ -127,14 +170,14 @@ impl Shared {
     }
 
     /// Lets one hand more work, if there is something for it and not all that may do.
-    fn begin(self: &Arc<Self>, state: &mut State) {
+    fn one_more(self: &Arc<Self>, state: &mut State) {
         if state.waiting.is_empty() || state.working == self.most {
             return;
         }
         state.working += 1;
         state.last += 1;
         let join = tokio::spawn(work(Arc::clone(self), state.last));
-        state.hands.insert(state.last, Hand { holds: None, works: true, join });
+        state.hands.insert(state.last, Hand { holds: None, works: true, is_seen: false, join });
     }
 
     /// The next round of a hand, which has said this since; none when it is to end.
@@ -142,8 +185,9 @@ impl Shared {
         let state = &mut *self.lock();
         let hand = state.hands.get_mut(&number)?;
         state.said.extend(said);
-        let body = state.waiting.pop_front();
+        let body = if hand.works { state.waiting.pop_front() } else { None };
         hand.holds = body.as_ref().map(|body| body.run.at.command);
+        hand.is_seen = false;
         if body.is_none() {
             state.leave(number);
             self.tell(state);
@@ -156,6 +200,7 @@ impl Shared {
         let state = &mut *self.lock();
         let Some(hand) = state.hands.get_mut(&number) else { return false };
         hand.holds = None;
+        hand.is_seen = false;
         state.said.push(said);
         self.tell(state);
         true
@@ -165,9 +210,8 @@ impl Shared {
     fn stays(self: &Arc<Self>, number: u64) -> bool {
         let state = &mut *self.lock();
         let Some(hand) = state.hands.get_mut(&number) else { return false };
-        hand.works = false;
-        state.working -= 1;
-        self.begin(state);
+        state.working -= usize::from(std::mem::take(&mut hand.works));
+        self.one_more(state);
         self.tell(state);
         true
     }
