@@ -53,7 +53,7 @@ impl Polling for Due {
             Some("cancel") => {
                 cx.cancelled().await;
                 world.note(cx.id(), "told", 1);
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             _ => {}
         }
@@ -240,7 +240,7 @@ mod scenario {
         let failure = failure_of(panics.output().await);
         assert_eq!((failure.kind, &*failure.message), (FailureKind::Panicked, "it panicked: oh"));
         assert_eq!(world.count("left"), 0);
-        assert_eq!(world.age().as_secs(), 1);
+        assert!(world.age() < Duration::from_millis(1_002), "none has waited");
         world.open("due 5");
         waits.output().await.unwrap();
         coordinator.shutdown().await.unwrap();

@@ -97,9 +97,10 @@ impl Hands {
         }
     }
 
-    /// Adds what was said since.
-    pub(super) fn take_said(&self, said: &mut Vec<Said>) {
-        said.append(&mut self.0.lock().said);
+    /// What was said since, for what was heard before.
+    pub(super) fn take_said(&self, heard: &mut Vec<Said>) {
+        heard.clear();
+        std::mem::swap(heard, &mut self.0.lock().said);
     }
 
     /// Waits until something is said, or was since it last waited.
