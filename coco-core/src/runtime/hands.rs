@@ -9,6 +9,9 @@
 //! What is said is put down for the engine, which is woken when a hand pauses and not before: it
 //! would wait on this thread for the rounds that follow, and one of them may block it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
