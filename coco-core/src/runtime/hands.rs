@@ -17,7 +17,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{self, Duration};
 
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
@@ -34,8 +34,11 @@ use crate::failure::{Failure, FailureKind};
 use crate::id::CommandId;
 use crate::machine::{Address, Happened};
 
-/// Rounds that a hand takes before it steps back for others.
+/// Rounds after which a hand looks whether it is to step back for others.
 const AT_A_STRETCH: usize = 32;
+
+/// It does so after this time.
+const LONGEST_STRETCH: Duration = Duration::from_micros(500);
 
 /// How often the engine looks after those that work.
 const LOOK_AFTER: Duration = Duration::from_millis(5);
@@ -43,8 +46,15 @@ const LOOK_AFTER: Duration = Duration::from_millis(5);
 /// What a round has said.
 pub(super) type Said = (Address, Happened);
 
+/// As many rounds are begun though the engine has not come to its next wait.
+const MANY: usize = 1024;
+
 /// Those who run the rounds of an engine.
-pub(super) struct Hands(Arc<Shared>);
+pub(super) struct Hands {
+    /// What was taken since the engine last waited.
+    taken: Vec<Body>,
+    shared: Arc<Shared>,
+}
 
 struct Shared {
     state: Mutex<State>,
@@ -80,40 +90,42 @@ impl Hands {
     /// Hands on the runtime of whoever asks.
     pub(super) fn new() -> Self {
         let most = Handle::current().metrics().num_workers().max(1);
-        Self(Arc::new(Shared { state: Mutex::default(), heard: Notify::new(), most }))
+        let shared = Shared { state: Mutex::default(), heard: Notify::new(), most };
+        Self { taken: Vec::new(), shared: Arc::new(shared) }
     }
 
-    /// Takes a round, which is begun when the engine waits, or when there are many.
-    pub(super) fn take(&self, body: Body) {
-        let mut state = self.0.lock();
-        state.waiting.push_back(body);
-        if state.waiting.len() >= AT_A_STRETCH {
-            self.0.one_more(&mut state);
+    /// Takes a round, which is begun when the engine waits: while it has more of them to say, hands
+    /// would read what it writes.
+    pub(super) fn take(&mut self, body: Body) {
+        self.taken.push(body);
+        if self.taken.len() == MANY {
+            self.begin();
         }
     }
 
     /// Begins what was taken: the engine is about to wait.
-    pub(super) fn begin(&self) {
-        let mut state = self.0.lock();
-        for _ in 0..state.waiting.len().min(self.0.most) {
-            self.0.one_more(&mut state);
+    pub(super) fn begin(&mut self) {
+        let mut state = self.shared.lock();
+        state.waiting.extend(self.taken.drain(..));
+        for _ in 0..state.waiting.len().min(self.shared.most) {
+            self.shared.one_more(&mut state);
         }
     }
 
     /// What was said since, for what was heard before.
     pub(super) fn take_said(&self, heard: &mut Vec<Said>) {
         heard.clear();
-        std::mem::swap(heard, &mut self.0.lock().said);
+        std::mem::swap(heard, &mut self.shared.lock().said);
     }
 
     /// Waits until something is said, or was since it last waited.
     pub(super) async fn heard(&self) {
-        self.0.heard.notified().await;
+        self.shared.heard.notified().await;
     }
 
     /// When the engine is to look after those that work.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
         if state.working == 0 {
             state.looked = None;
             return None;
@@ -124,7 +136,7 @@ impl Hands {
     /// Looks after those that work, if it is time. One that is still at the same round is left
     /// alone with it.
     pub(super) fn look_after(&self, now: Instant) {
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
         let state = &mut *state;
         if state.looked.is_none_or(|looked| now < looked + LOOK_AFTER) {
             return;
@@ -138,8 +150,9 @@ impl Hands {
     }
 
     /// Drops the round of a command. Gives what may not have ended yet.
-    pub(super) fn drop_code(&self, command: CommandId) -> Option<JoinHandle<()>> {
-        let mut state = self.0.lock();
+    pub(super) fn drop_code(&mut self, command: CommandId) -> Option<JoinHandle<()>> {
+        let mut state = self.shared.lock();
+        state.waiting.extend(self.taken.drain(..));
         let is_it = |body: &Body| body.run.at.command == command;
         if let Some(at) = state.waiting.iter().position(is_it) {
             return state.waiting.remove(at)?.outside.before;
@@ -148,16 +161,16 @@ impl Hands {
             |(number, hand): (&u64, &Hand)| (hand.holds == Some(command)).then_some(*number);
         let number = state.hands.iter().find_map(holds)?;
         let hand = state.leave(number)?;
-        self.0.one_more(&mut state);
+        self.shared.one_more(&mut state);
         hand.join.abort();
         Some(hand.join)
     }
 
     /// Drops all rounds. Gives what may not have ended yet.
-    pub(super) fn clear(&self) -> Vec<(CommandId, JoinHandle<()>)> {
-        let mut state = self.0.lock();
+    pub(super) fn clear(&mut self) -> Vec<(CommandId, JoinHandle<()>)> {
+        let mut state = self.shared.lock();
         state.working = 0;
-        let waiting = std::mem::take(&mut state.waiting).into_iter();
+        let waiting = std::mem::take(&mut state.waiting).into_iter().chain(self.taken.drain(..));
         let before = waiting.filter_map(|body| Some((body.run.at.command, body.outside.before?)));
         let mut ending: Vec<_> = before.collect();
         for (_, Hand { holds, join, .. }) in state.hands.drain() {
@@ -247,7 +260,7 @@ impl State {
 
 /// What a hand does.
 async fn work(shared: Arc<Shared>, number: u64) {
-    let (mut taken, mut said) = (0, None);
+    let (mut taken, mut began, mut said) = (0_usize, time::Instant::now(), None);
     while let Some(mut body) = shared.next(number, said.take()) {
         let at = body.run.at;
         let mut run = pin!(body.run());
@@ -264,15 +277,16 @@ async fn work(shared: Arc<Shared>, number: u64) {
             Poll::Pending => return,
         };
         taken += 1;
-        if taken < AT_A_STRETCH && has_budget_remaining() {
+        let is_long = taken.is_multiple_of(AT_A_STRETCH) && began.elapsed() > LONGEST_STRETCH;
+        if !is_long && has_budget_remaining() {
             said = Some(over);
             continue;
         }
         if !shared.pauses(number, over) {
             return;
         }
-        taken = 0;
         step_back().await;
+        (taken, began) = (0, time::Instant::now());
     }
 }
 

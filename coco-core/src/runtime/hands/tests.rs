@@ -79,10 +79,10 @@ fn round(number: u128, spec: &str) -> Body {
 
 /// One hand that has begun with the first of so many rounds, and is played by the test.
 fn at_the_first_of(rounds: u128) -> (Hands, Address) {
-    let hands = Hands::new();
+    let mut hands = Hands::new();
     (0..rounds).for_each(|number| hands.take(round(number, "pair")));
     hands.begin();
-    let first = hands.0.next(1, None).expect("there is one");
+    let first = hands.shared.next(1, None).expect("there is one");
     (hands, first.run.at)
 }
 
@@ -103,38 +103,38 @@ fn heard(hands: &Hands) -> usize {
 #[tokio::test]
 async fn the_engine_is_woken_when_a_hand_pauses_and_not_before() {
     let (hands, at) = at_the_first_of(4);
-    assert!(hands.0.next(1, Some(said(at))).is_some());
+    assert!(hands.shared.next(1, Some(said(at))).is_some());
     assert!(!is_woken(&hands), "the hand goes on");
     assert_eq!(heard(&hands), 1, "it may be asked for");
-    assert!(hands.0.pauses(1, said(at)));
+    assert!(hands.shared.pauses(1, said(at)));
     assert!(is_woken(&hands), "the hand steps back");
-    assert!(hands.0.next(1, None).is_some() && hands.0.stays(1));
+    assert!(hands.shared.next(1, None).is_some() && hands.shared.stays(1));
     assert_eq!((is_woken(&hands), heard(&hands)), (true, 1), "its round waits for something");
-    hands.0.over(1, said(at));
+    hands.shared.over(1, said(at));
     assert_eq!((is_woken(&hands), heard(&hands)), (true, 1), "that is over");
-    assert!(hands.0.next(2, None).is_some() && hands.0.next(2, Some(said(at))).is_none());
+    assert!(hands.shared.next(2, None).is_some() && hands.shared.next(2, Some(said(at))).is_none());
     assert_eq!((is_woken(&hands), heard(&hands)), (true, 1), "nothing waits");
 }
 
 #[tokio::test]
 async fn a_hand_that_is_found_at_the_same_round_again_is_left_alone() {
-    let (hands, at) = at_the_first_of(2);
+    let (mut hands, at) = at_the_first_of(2);
     for still_work in [1, 0] {
         let deadline = hands.deadline().expect("a hand works");
         hands.look_after(deadline - Duration::from_millis(1));
-        assert_eq!(hands.0.lock().working, 1, "it is not time");
+        assert_eq!(hands.shared.lock().working, 1, "it is not time");
         hands.look_after(deadline);
-        assert_eq!(hands.0.lock().working, still_work);
+        assert_eq!(hands.shared.lock().working, still_work);
     }
     assert_eq!(hands.deadline(), None);
     hands.begin();
-    assert!(hands.0.next(1, Some(said(at))).is_none(), "another one has what waits");
-    assert!(is_woken(&hands) && hands.0.next(2, None).is_some());
+    assert!(hands.shared.next(1, Some(said(at))).is_none(), "another one has what waits");
+    assert!(is_woken(&hands) && hands.shared.next(2, None).is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_around_the_code_of_a_command_fails_that_command_alone() {
-    let hands = Hands::new();
+    let mut hands = Hands::new();
     ["pair", "tried", "pair"].iter().zip(0..).for_each(|(spec, n)| hands.take(round(n, spec)));
     hands.begin();
     tokio::time::timeout(LOOK_AFTER, hands.heard()).await.expect("something is said");
@@ -146,5 +146,5 @@ async fn a_panic_around_the_code_of_a_command_fails_that_command_alone() {
     });
     let (panicked, unreadable) = (FailureKind::Panicked, FailureKind::Undecodable);
     assert_eq!(kinds.collect::<Vec<_>>(), [unreadable, panicked, unreadable]);
-    assert_eq!(hands.0.lock().working, 0);
+    assert_eq!(hands.shared.lock().working, 0);
 }
