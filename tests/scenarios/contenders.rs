@@ -8,10 +8,10 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use coco_core::lock::LockProperties;
 use coco_core::prelude::*;
 use coco_core::testing::Crash;
-use coco_core::{EngineError, lock::LockMode};
+use coco_core::{Builder, EngineError, lock::LockMode};
 use serde::{Deserialize, Serialize};
 
-use super::home::{Home, in_time, start, until};
+use super::home::{Home, in_time, start_with, until};
 use super::turns::{Disk, nothing_is_locked};
 use super::world::World;
 
@@ -22,8 +22,15 @@ const DISKS: u32 = 20;
 #[derive(Clone, Default)]
 struct Floor(Arc<Mutex<State>>);
 
+/// The process in which a command runs, counted from 0. Code of one that has died runs on here up to
+/// its next await, where a process that is dead does nothing.
+#[derive(Clone, Copy, PartialEq)]
+struct Life(usize);
+
 #[derive(Default)]
 struct State {
+    /// The process that lives.
+    life: usize,
     disks: BTreeMap<u32, Vec<(CommandId, LockMode)>>,
     overlaps: Vec<String>,
     /// How often one came to who shares.
@@ -45,9 +52,10 @@ impl Floor {
     }
 
     /// Takes its place beside those who are there, and says whom it may not meet.
-    fn enter(&self, id: CommandId, keys: &[(u32, LockMode)]) -> Entered {
+    fn enter(&self, id: CommandId, life: Life, keys: &[(u32, LockMode)]) -> Entered {
         let mut state = self.state();
-        for (disk, mode) in keys {
+        let lives = life.0 == state.life;
+        for (disk, mode) in keys.iter().filter(|_| lives) {
             let there = state.disks.entry(*disk).or_default();
             let others = there.iter().filter(|(other, _)| *other != id);
             let met: Vec<_> = others.copied().collect();
@@ -79,7 +87,7 @@ impl Drop for Entered {
 }
 
 #[derive(Command, Serialize, Deserialize, Clone)]
-#[command(idempotent, lock = Execution, needs(World))]
+#[command(idempotent, lock = Execution, needs(World, Life))]
 struct Contend {
     #[lock(exclusive)]
     first: Disk,
@@ -126,7 +134,7 @@ impl Execute for Contend {
     }
 
     async fn execute(&mut self, cx: &Context<Self>) -> Result<()> {
-        let entered = Floor::of(cx.get()).enter(cx.id(), &self.keys());
+        let entered = Floor::of(cx.get()).enter(cx.id(), *cx.get(), &self.keys());
         for _ in 0..5 {
             tokio::task::yield_now().await;
         }
@@ -161,9 +169,15 @@ async fn contend(coordinator: Coordinator, jobs: Jobs, floor: Floor) {
         match output {
             Ok(()) => floor.state().ended += 1,
             Err(error) => {
-                assert_eq!(error.downcast_ref(), Some(&EngineError::Shutdown), "{error}");
                 jobs.lock().unwrap_or_else(PoisonError::into_inner).push_front(job);
-                return;
+                match error.downcast_ref() {
+                    Some(EngineError::Shutdown) => return,
+                    // It ran whenever an engine died. Where this one dies too, it is stuck again.
+                    Some(EngineError::Stuck { command, .. }) => {
+                        drop(coordinator.retry(*command).await);
+                    }
+                    _ => panic!("{error}"),
+                }
             }
         }
     }
@@ -183,7 +197,8 @@ async fn contest(home: &Home, commands: u32, deaths: usize, is_locked: bool) -> 
             let n = 10 + 3 * life;
             store.crash(if life % 2 == 0 { Crash::Before(n) } else { Crash::After(n) });
         }
-        let coordinator = start(store.clone(), &world).await;
+        let provided = |builder: Builder| builder.provide(Life(life));
+        let coordinator = start_with(store.clone(), &world, provided).await;
         let contenders: Vec<_> = (0..CONTENDERS)
             .map(|_| {
                 let (jobs, floor) = (Arc::clone(&jobs), floor.clone());
@@ -202,6 +217,7 @@ async fn contest(home: &Home, commands: u32, deaths: usize, is_locked: bool) -> 
                 .await;
             coordinator.shutdown().await.unwrap();
         }
+        floor.state().life = life + 1;
         until(async || floor.state().disks.is_empty()).await;
     }
     (floor, died.into_inner())

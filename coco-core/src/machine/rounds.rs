@@ -376,14 +376,14 @@ impl Tree {
                 return Some(id);
             }
         }
-        let spec = node.spec;
+        let pace = node.spec.poll;
         let rounds = node.rounds();
         let has_tasks = rounds.tasks.has_added();
         if is_changed || launches_again || has_tasks || next.has_orders() {
-            rounds.pause = spec.poll.first();
+            rounds.pause = pace.first();
             self.store_round(turn, id, next);
         } else {
-            rounds.pause = spec.poll.after(rounds.pause);
+            rounds.pause = pace.after(rounds.pause);
         }
         self.arm(turn, id);
         Some(id)

@@ -52,6 +52,7 @@ impl Idle {
             && node.failure.is_none()
             && node.cancelled.is_none()
             && node.progress.executed
+            && node.progress.wake_at.is_none()
             && node.progress.hook_attempt == 0;
         is_for_polls.then_some(())?;
         let output = node.output();
@@ -146,9 +147,24 @@ impl Idle {
 impl Rounds {
     /// Whether they wait for the next poll, and for nothing else.
     fn only_polls(&self) -> bool {
-        let Self { state, is_due, next, pause: _, ended, seen, next_position: _, .. } = self;
-        let Self { listens: _, has_events, patience, heard_at, has_rested, tasks, .. } = self;
-        let Self { started: _, outlives_failure: _, last, .. } = self;
+        let Self {
+            state,
+            is_due,
+            next,
+            ended,
+            seen,
+            has_events,
+            patience,
+            heard_at,
+            has_rested,
+            tasks,
+            last,
+            pause: _,
+            next_position: _,
+            listens: _,
+            started: _,
+            outlives_failure: _,
+        } = self;
         let has_events = *has_events || patience.is_some() || heard_at.is_some();
         *state == State::Waiting
             && !*is_due
