@@ -8,10 +8,10 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use coco_core::lock::LockProperties;
 use coco_core::prelude::*;
 use coco_core::testing::Crash;
-use coco_core::{Builder, EngineError, lock::LockMode};
+use coco_core::{EngineError, lock::LockMode};
 use serde::{Deserialize, Serialize};
 
-use super::home::{Home, in_time, start_with, until};
+use super::home::{Home, in_time, start, until};
 use super::turns::{Disk, nothing_is_locked};
 use super::world::World;
 
@@ -22,14 +22,10 @@ const DISKS: u32 = 20;
 #[derive(Clone, Default)]
 struct Floor(Arc<Mutex<State>>);
 
-/// The process in which a command runs, counted from 0. Code of one that has died runs on here up to
-/// its next await, where a process that is dead does nothing.
-#[derive(Clone, Copy, PartialEq)]
-struct Life(usize);
-
 #[derive(Default)]
 struct State {
-    /// The process that lives.
+    /// The process that lives, counted from 0. Code of one that has died runs on here up to its next
+    /// await, where a process that is dead does nothing.
     life: usize,
     disks: BTreeMap<u32, Vec<(CommandId, LockMode)>>,
     overlaps: Vec<String>,
@@ -38,13 +34,21 @@ struct State {
     ended: usize,
 }
 
-/// By the number of its world.
-static FLOORS: LazyLock<Mutex<BTreeMap<u64, Floor>>> = LazyLock::new(Mutex::default);
+/// The floors, each with the life that is spent on it, by the number of the world of that life.
+static FLOORS: LazyLock<Mutex<BTreeMap<u64, (Floor, usize)>>> = LazyLock::new(Mutex::default);
 
 impl Floor {
-    fn of(world: &World) -> Self {
+    fn of(world: &World) -> (Self, usize) {
+        let floors = FLOORS.lock().unwrap_or_else(PoisonError::into_inner);
+        floors[&world.number()].clone()
+    }
+
+    /// The world of this life on it.
+    fn world(&self, life: usize) -> World {
+        let world = World::new();
         let mut floors = FLOORS.lock().unwrap_or_else(PoisonError::into_inner);
-        floors.entry(world.number()).or_default().clone()
+        floors.insert(world.number(), (self.clone(), life));
+        world
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -52,9 +56,9 @@ impl Floor {
     }
 
     /// Takes its place beside those who are there, and says whom it may not meet.
-    fn enter(&self, id: CommandId, life: Life, keys: &[(u32, LockMode)]) -> Entered {
+    fn enter(&self, id: CommandId, life: usize, keys: &[(u32, LockMode)]) -> Entered {
         let mut state = self.state();
-        let lives = life.0 == state.life;
+        let lives = life == state.life;
         for (disk, mode) in keys.iter().filter(|_| lives) {
             let there = state.disks.entry(*disk).or_default();
             let others = there.iter().filter(|(other, _)| *other != id);
@@ -87,7 +91,7 @@ impl Drop for Entered {
 }
 
 #[derive(Command, Serialize, Deserialize, Clone)]
-#[command(idempotent, lock = Execution, needs(World, Life))]
+#[command(idempotent, lock = Execution, needs(World))]
 struct Contend {
     #[lock(exclusive)]
     first: Disk,
@@ -134,7 +138,8 @@ impl Execute for Contend {
     }
 
     async fn execute(&mut self, cx: &Context<Self>) -> Result<()> {
-        let entered = Floor::of(cx.get()).enter(cx.id(), *cx.get(), &self.keys());
+        let (floor, life) = Floor::of(cx.get());
+        let entered = floor.enter(cx.id(), life, &self.keys());
         for _ in 0..5 {
             tokio::task::yield_now().await;
         }
@@ -186,8 +191,7 @@ async fn contend(coordinator: Coordinator, jobs: Jobs, floor: Floor) {
 /// Lets so many commands contend, in processes of which all but the last die. Gives the floor, and
 /// how many died.
 async fn contest(home: &Home, commands: u32, deaths: usize, is_locked: bool) -> (Floor, usize) {
-    let (world, jobs) = (World::new(), Jobs::default());
-    let floor = Floor::of(&world);
+    let (floor, jobs) = (Floor::default(), Jobs::default());
     let all = (0..commands).map(|n| Job { command: Contend::nth(n, is_locked), id: None });
     jobs.lock().unwrap_or_else(PoisonError::into_inner).extend(all);
     let died = AtomicUsize::new(0);
@@ -197,8 +201,7 @@ async fn contest(home: &Home, commands: u32, deaths: usize, is_locked: bool) -> 
             let n = 10 + 3 * life;
             store.crash(if life % 2 == 0 { Crash::Before(n) } else { Crash::After(n) });
         }
-        let provided = |builder: Builder| builder.provide(Life(life));
-        let coordinator = start_with(store.clone(), &world, provided).await;
+        let coordinator = start(store.clone(), &floor.world(life)).await;
         let contenders: Vec<_> = (0..CONTENDERS)
             .map(|_| {
                 let (jobs, floor) = (Arc::clone(&jobs), floor.clone());
